@@ -1,0 +1,36 @@
+"""The table of commands."""
+
+import typer
+
+from flows.cli.demo import demo
+from flows.cli.servers import down, status, up
+from flows.cli.stages import HELP, ingest, run, simulate, stage_command
+from flows.cli.store import list_records, plan, show
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="From recordings of cells on microfluidic chips to populations that can be compared.",
+    epilog="Start with `chipcyte demo`. Exit 0: done; 1: the work failed; 2: the input or usage is wrong.",
+)
+
+WHOLE, STAGES, LOOK, SERVERS = "The whole way", "Stage by stage", "Look into a store", "Servers"
+
+app.command(rich_help_panel=WHOLE)(demo)
+app.command(rich_help_panel=WHOLE)(simulate)
+app.command(rich_help_panel=WHOLE)(plan)
+app.command(rich_help_panel=WHOLE)(run)
+app.command(rich_help_panel=STAGES)(ingest)
+for stage in HELP:
+    app.command(stage, rich_help_panel=STAGES)(stage_command(stage))
+app.command("list", rich_help_panel=LOOK)(list_records)
+app.command(rich_help_panel=LOOK)(show)
+app.command(rich_help_panel=SERVERS)(up)
+app.command(rich_help_panel=SERVERS)(down)
+app.command(rich_help_panel=SERVERS)(status)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

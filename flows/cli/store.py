@@ -1,0 +1,151 @@
+"""The commands that look into a store and compute nothing: list, show, plan."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.tree import Tree
+
+from flows.cli.common import Common, command, out
+from flows.cli.stages import InputsArgument
+
+
+@command
+def list_records(
+    common: Common,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="raw, clean, labels, patches, model, clusters, ...")
+    ] = None,
+) -> None:
+    """List what a store holds.
+
+    Example: chipcyte list raw --store /data/store
+    """
+    from storage import records
+    from storage.errors import InputError
+    from storage.objects import open_store
+
+    if kind is not None and kind not in records.KINDS:
+        raise InputError(f"expected a kind of {', '.join(records.KINDS)}, found {kind!r}")
+    objects = open_store(common.store)
+    found = [_brief(objects, record) for record in records.listing(objects, kind)]
+    whole = {
+        "key": [one["key"] for one in found],
+        "uri": objects.url,
+        "counts": {"artifacts": len(found)},
+        "metrics": {},
+        "reused": True,
+        "artifacts": found,
+    }
+    common.show(whole, lambda: out.print(_records_table(found)))
+
+
+def _brief(objects: Any, record: Any) -> dict[str, Any]:
+    return {
+        "kind": record.kind,
+        "key": record.key,
+        "name": record.name,
+        "created": record.created,
+        "uri": objects.uri(record.path),
+        "counts": record.counts,
+    }
+
+
+def _records_table(found: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for name in ("kind", "key", "name", "created", "counts"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        counts = ", ".join(f"{value:,} {name}" for name, value in one["counts"].items() if name != "units")
+        table.add_row(one["kind"], one["key"][:12], one["name"], one["created"], counts)
+    return table
+
+
+@command
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key or its first digits.")], common: Common
+) -> None:
+    """Show the record of an artifact, and what it was made from.
+
+    Example: chipcyte show 3f9a --store /data/store
+    """
+    from storage import records
+    from storage.objects import open_store
+
+    objects = open_store(common.store)
+    record = records.resolve(objects, key)
+    chain = records.lineage(objects, record)
+    found = {
+        "key": record.key,
+        "uri": objects.uri(record.path),
+        "counts": record.counts,
+        "metrics": record.metrics,
+        "reused": True,
+        "record": record.model_dump(mode="json"),
+        "lineage": [{"kind": one.kind, "key": one.key, "name": one.name} for one in chain],
+    }
+    common.show(found, lambda: _print_record(record, {one.key: one for one in chain}))
+
+
+def _print_record(record: Any, chain: dict[str, Any]) -> None:
+    facts = Table(show_header=False, box=None)
+    for name in (
+        "kind",
+        "key",
+        "name",
+        "path",
+        "created",
+        "digest",
+        "counts",
+        "metrics",
+        "settings",
+        "details",
+    ):
+        facts.add_row(f"[bold]{name}[/]", str(getattr(record, name)))
+    out.print(facts)
+    tree = Tree(_leaf(record))
+    _grow(tree, record, chain)
+    out.print("made from", tree)
+
+
+def _grow(tree: Tree, record: Any, chain: dict[str, Any]) -> None:
+    for parent in record.parents:
+        made_from = chain[parent.key]
+        _grow(tree.add(_leaf(made_from)), made_from, chain)
+
+
+def _leaf(record: Any) -> str:
+    return f"{record.kind} {record.key[:12]}  {record.name}"
+
+
+@command
+def plan(inputs: InputsArgument, common: Common) -> None:
+    """Say what a run would do: units, bytes and peak memory. Reads headers only and computes nothing.
+
+    Example: chipcyte plan recordings/
+    """
+    from flows.planning import plan_run
+
+    settings = common.settings()
+    found = plan_run(inputs, settings)
+    common.show(found, lambda: _print_plan(found))
+
+
+def _print_plan(found: dict[str, Any]) -> None:
+    table = Table(title="Plan", title_justify="left")
+    for name in ("acquisition", "shape t c z y x", "type"):
+        table.add_column(name)
+    for name in ("units", "raw MiB", "clean MiB", "peak MiB a worker"):
+        table.add_column(name, justify="right")
+    for one in found["acquisitions"]:
+        numbers = (one["raw_bytes"], one["clean_bytes"], one["peak_bytes"])
+        sizes = [f"{value / 2**20:,.0f}" for value in numbers]
+        shape = " ".join(str(size) for size in one["shape"])
+        table.add_row(one["name"], shape, one["dtype"], str(one["units"]), *sizes)
+    out.print(table)
+    budget = found["metrics"]
+    out.print(
+        f"{budget['workers']} workers, peak {budget['peak_bytes'] / 2**20:,.0f} MiB together, "
+        f"allowed {budget['memory_bytes'] / 2**20:,.0f} MiB: {'fits' if budget['fits'] else 'does NOT fit'}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,259 @@
+"""The main job: from files to a compared model, one Prefect task for each acquisition and stage."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
+
+from flows.inputs import Found, find_inputs
+from flows.summary import STAGES, Result
+from storage import records
+from storage.errors import InputError, MissingInputError
+from storage.objects import Objects, open_store
+from tasks import announce
+from tasks.cluster import cluster
+from tasks.embed import embed
+from tasks.extract import extract
+from tasks.ingest import ingest
+from tasks.preprocess import preprocess
+from tasks.report import Trail, report
+from tasks.samples import attach_sample, attach_truth, standing_samples, standing_truths
+from tasks.segment import segment
+from tasks.settings import Settings
+from tasks.stage import Handle, handle
+from tasks.train import Tracking, train
+
+Stage = Literal["ingest", "preprocess", "segment", "extract", "train", "embed", "cluster", "report"]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step of one run needs to know."""
+
+    objects: Objects
+    settings: Settings
+    tracking: Tracking
+    until: Stage
+
+    def reaches(self, stage: Stage) -> bool:
+        """Return whether the run goes as far as a stage."""
+        return STAGES.index(stage) <= STAGES.index(self.until)
+
+    @property
+    def store(self) -> str:
+        """The store's URL."""
+        return self.objects.url
+
+
+@dataclass(frozen=True)
+class Start:
+    """An acquisition that is in the store."""
+
+    raw: Handle
+    sample: Handle
+    truth: Handle | None
+
+
+@flow(name="run", flow_run_name="{name}")
+def run(
+    *,
+    inputs: list[str],
+    store: str,
+    name: str,
+    tracking_uri: str,
+    settings: Settings,
+    samples: str | None = None,
+    until: Stage = "report",
+) -> Result:
+    """Ingest files and folders and carry them through every stage up to `until`.
+
+    An acquisition that fails does not stop the others; the first failure is raised when all are through.
+    """
+    found = find_inputs(inputs, settings.ingest, Path(samples) if samples else None)
+    job = _job(open_store(store, create=True), settings, name, tracking_uri, until)
+    standing = standing_samples(job.objects)
+    starts = _each(found, lambda one: _ingest(job, one, standing), settings)
+    return _onward(job, _once(starts))
+
+
+@flow(name="process", flow_run_name="{name}")
+def process(
+    *,
+    store: str,
+    name: str,
+    tracking_uri: str,
+    settings: Settings,
+    acquisitions: list[str] | None = None,
+    until: Stage = "report",
+) -> Result:
+    """Carry acquisitions of the store through every stage up to `until`.
+
+    `acquisitions` are keys, or their first digits; None takes all.
+    """
+    job = _job(open_store(store), settings, name, tracking_uri, until)
+    return _onward(job, _starts(job.objects, acquisitions))
+
+
+def _job(objects: Objects, settings: Settings, name: str, tracking_uri: str, until: Stage) -> Job:
+    page = url_for("flow-run", flow_run.id) if flow_run.id else None
+    return Job(objects, settings, Tracking(tracking_uri, name, page or ""), until)
+
+
+def _ingest(job: Job, found: Found, standing: dict[str, records.Record]) -> Start:
+    raw = ingest(found.acquisition, job.store, job.settings.ingest, job.settings.resources)
+    return Start(
+        raw,
+        attach_sample(job.objects, raw, found.sample, standing.get(raw.key)),
+        attach_truth(job.objects, raw, found.truth),
+    )
+
+
+def _once(starts: Sequence[Start]) -> list[Start]:
+    """Leave out files that are copies of another: they are one acquisition."""
+    first: dict[str, Start] = {}
+    for start in starts:
+        known = first.setdefault(start.raw.key, start)
+        if known is not start:
+            announce.warn(f"{start.raw.name} holds the same image as {known.raw.name}; it is taken once")
+    return list(first.values())
+
+
+def _starts(objects: Objects, wanted: list[str] | None) -> list[Start]:
+    """Return acquisitions that earlier runs ingested."""
+    every = records.listing(objects, "raw")
+    chosen = every if wanted is None else [records.resolve(objects, key) for key in wanted]
+    strangers = [one for one in chosen if one.kind != "raw"]
+    if strangers:
+        raise InputError(f"expected keys of acquisitions, found {strangers[0].kind} {strangers[0].key}")
+    if not chosen:
+        raise MissingInputError(f"the store {objects.url} holds no acquisition; ingest some first")
+    samples, truths = standing_samples(objects), standing_truths(objects)
+    return [_start(objects, raw, samples, truths.get(raw.key)) for raw in chosen]
+
+
+def _start(
+    objects: Objects, raw: records.Record, samples: dict[str, records.Record], truth: records.Record | None
+) -> Start:
+    if raw.key not in samples:
+        raise MissingInputError(f"{raw.name} was not ingested to the end; ingest it again")
+    sample = samples[raw.key]
+    return Start(
+        handle(objects, raw, name=sample.name),
+        handle(objects, sample),
+        handle(objects, truth) if truth else None,
+    )
+
+
+def _onward(job: Job, starts: Sequence[Start]) -> Result:
+    """Go on from the store to the stage that was asked for."""
+    result = Result({"ingest": [start.raw for start in starts]}, flow_run_url=job.tracking.flow_run_url)
+    if job.reaches("preprocess"):
+        _nuclei(job, starts, result)
+    if job.reaches("train"):
+        _populations(job, starts, result)
+    _announce(result)
+    return result
+
+
+def _nuclei(job: Job, starts: Sequence[Start], result: Result) -> None:
+    """Each acquisition alone: clean image, labels, patches."""
+    carried = _each(starts, lambda start: _carry(job, start), job.settings)
+    for stage in ("preprocess", "segment", "extract"):
+        handles = [one[stage] for one in carried if stage in one]
+        if handles:
+            result.stages[stage] = handles
+
+
+def _carry(job: Job, start: Start) -> dict[str, Handle]:
+    settings, resources = job.settings, job.settings.resources
+    made = {"preprocess": preprocess(start.raw, job.store, settings.preprocess, resources)}
+    if job.reaches("segment"):
+        made["segment"] = segment(made["preprocess"], job.store, settings.segment, resources)
+    if job.reaches("extract"):
+        made["extract"] = extract(
+            clean=made["preprocess"],
+            labels=made["segment"],
+            sample=start.sample,
+            truth=start.truth,
+            store=job.store,
+            settings=settings.extract,
+            resources=resources,
+        )
+    return made
+
+
+def _populations(job: Job, starts: Sequence[Start], result: Result) -> None:
+    """All acquisitions together: model, embedding, clusters, report."""
+    settings, resources, patches = job.settings, job.settings.resources, result.stages["extract"]
+    model = train(
+        patches=patches, store=job.store, settings=settings.train, resources=resources, tracking=job.tracking
+    )
+    result.stages["train"] = [model]
+    if not job.reaches("embed"):
+        return
+    embedding = embed(
+        patches=patches,
+        model=model,
+        store=job.store,
+        settings=settings.embed,
+        training=settings.train,
+        resources=resources,
+    )
+    result.stages["embed"] = [embedding]
+    if not job.reaches("cluster"):
+        return
+    clusters = cluster(embedding, job.store, settings.cluster, job.tracking)
+    result.stages["cluster"] = [clusters]
+    result.composition = records.read(job.objects, "clusters", clusters.key).details["composition"]
+    if job.reaches("report"):
+        page = report(
+            trails=_trails(starts, result),
+            clusters=clusters,
+            model=model,
+            store=job.store,
+            settings=settings.report,
+            every=settings,
+            tracking=job.tracking,
+        )
+        result.stages["report"] = [page]
+
+
+def _trails(starts: Sequence[Start], result: Result) -> list[Trail]:
+    stages = [result.stages[name] for name in ("preprocess", "segment", "extract")]
+    return [
+        Trail(clean, labels, patches, start.sample)
+        for start, clean, labels, patches in zip(starts, *stages, strict=True)
+    ]
+
+
+def _each(items: Sequence[Item], function: Callable[[Item], Made], settings: Settings) -> list[Made]:
+    """Call a function on each, several at once; all are tried before the first failure is raised."""
+    with ThreadPoolExecutor(settings.resources.acquisitions_at_once) as pool:
+        # Prefect keeps the running flow in a context variable, which a thread does not inherit.
+        futures = [pool.submit(copy_context().run, function, item) for item in items]
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    for failure in failures[1:]:
+        announce.warn(f"also failed: {failure}")
+    if failures:
+        raise failures[0]
+    return [future.result() for future in futures]
+
+
+def _announce(result: Result) -> None:
+    """Show the numbers of the whole run in the Prefect UI."""
+    rows = [
+        {"stage": stage, "artifacts": len(handles), "reused": sum(one.reused for one in handles)}
+        | {name: sum(one.counts.get(name, 0) for one in handles) for name in ("frames", "cells", "patches")}
+        for stage, handles in result.stages.items()
+    ]
+    announce.table("result", rows, "What each stage gave")
+    if result.composition:
+        announce.table("composition", result.composition, "Clusters against conditions")

@@ -1,0 +1,73 @@
+"""Ports on 127.0.0.1: which are free, and who holds the others."""
+
+import os
+import socket
+from collections.abc import Collection
+
+import psutil
+
+from storage.errors import ChipcyteError, InputError
+
+HOST = "127.0.0.1"
+TRIED_PORTS = 200
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":  # elsewhere this option would let the probe share a port that is in use
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, as ` (held by NAME, process ID)`; empty if unknown."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            at_port = connection.laddr and connection.laddr.port == port
+            if at_port and connection.status == psutil.CONN_LISTEN and connection.pid:
+                return f" (held by {psutil.Process(connection.pid).name()}, process {connection.pid})"
+    except psutil.Error:
+        pass  # the system shows other users' sockets to an administrator only
+    return ""
+
+
+def demand(port: int, server: str) -> int:
+    """Return a port the user asked for.
+
+    Raises
+    ------
+    InputError
+        If it is no port or cannot be listened on.
+    """
+    if not 1 <= port <= 65535:
+        raise InputError(
+            f"expected a port from 1 to 65535 for the {server} server, found {port}; choose another"
+        )
+    if not is_free(port):
+        raise InputError(
+            f"expected port {port} to be free for the {server} server, found it in use or not allowed"
+            f"{holder(port)}; choose another port or leave the choice to chipcyte"
+        )
+    return port
+
+
+def first_free(default: int, avoid: Collection[int] = ()) -> int:
+    """The default port, or the next one that is free and not in `avoid`.
+
+    Raises
+    ------
+    ChipcyteError
+        If `TRIED_PORTS` ports from the default on are all taken.
+    """
+    for port in range(default, default + TRIED_PORTS):
+        if port not in avoid and is_free(port):
+            return port
+    raise ChipcyteError(
+        f"expected a free port from {default} to {default + TRIED_PORTS - 1} on {HOST}, found none; "
+        "end programs that listen there or name a port"
+    )

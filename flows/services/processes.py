@@ -1,0 +1,164 @@
+"""The servers' processes: started detached, recognised, watched and stopped."""
+
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from flows.services import ports
+from flows.services.records import ServerRecord
+
+MARK = "CHIPCYTE_SERVER"
+"""Variable in the environment of every process of a server; finds those whose parent was killed."""
+
+GRACE_S = 10.0
+PORT_GRACE_S = 2.0
+HEALTH_TIMEOUT_S = 2.0
+
+
+def mark(home: Path, name: str) -> str:
+    """Value of `MARK` for the processes of one server of one home."""
+    return f"{name}@{home}"
+
+
+def network_number() -> int:
+    """Number of this process's network namespace, 0 where the system has none.
+
+    The same address means another server in another namespace (a container, `unshare -n`).
+    """
+    try:
+        return Path("/proc/self/ns/net").stat().st_ino
+    except OSError:
+        return 0
+
+
+def spawn(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
+) -> "subprocess.Popen[bytes]":
+    """Start a process that survives this one and holds none of its pipes; its output goes to `log`."""
+    if log.exists():
+        log.replace(log.with_suffix(".old.log"))
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def leader(record: ServerRecord) -> psutil.Process | None:
+    """The recorded process if it is still the same one and alive."""
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.created_s) < 1.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def answers(record: ServerRecord, health_url: str) -> bool:
+    """Whether the recorded process itself listens on its port, in this network, and says it is well."""
+    process = leader(record)
+    if process is None or record.network != network_number():
+        return False
+    return _listens(process, record.port) and _healthy(health_url)
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        family = [process, *process.children(recursive=True)]
+        found = [socket for member in family for socket in member.net_connections(kind="tcp")]
+    except psutil.AccessDenied:
+        return True  # some systems hide sockets; then the health check alone decides
+    except psutil.Error:
+        return False
+    return any(one.laddr and one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in found)
+
+
+def _healthy(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=HEALTH_TIMEOUT_S) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def stop(home: Path, name: str, record: ServerRecord | None) -> bool:
+    """End every process of a server, politely first.
+
+    Only processes that carry the home's mark, or are the recorded process with the recorded creation time,
+    or its children, are touched.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to end.
+    """
+    members = set(_marked(mark(home, name)))
+    if record is not None and (first := leader(record)) is not None:
+        members |= {first, *first.children(recursive=True)}
+    _end(members)
+    if record is not None:
+        _await_free(record.port)
+    return bool(members)
+
+
+def resident_bytes(record: ServerRecord) -> int:
+    """Memory of a server's processes that lies in RAM, in bytes; 0 if it is gone."""
+    process = leader(record)
+    if process is None:
+        return 0
+    total_bytes = 0
+    for member in [process, *process.children(recursive=True)]:
+        try:
+            total_bytes += member.memory_info().rss
+        except psutil.Error:
+            continue  # ended while we were counting
+    return total_bytes
+
+
+def _marked(value: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == value:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # another user's process, or one that just ended
+    return found
+
+
+def _await_free(port: int) -> None:
+    """A killed process with many threads looks dead a moment before the system closes its sockets."""
+    give_up_s = time.monotonic() + PORT_GRACE_S
+    while not ports.is_free(port) and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+
+
+def _end(members: set[psutil.Process]) -> None:
+    for member in members:
+        _signal(member, force=False)
+    _, stubborn = psutil.wait_procs(members, timeout=GRACE_S)
+    for member in stubborn:
+        _signal(member, force=True)
+    psutil.wait_procs(stubborn, timeout=GRACE_S)
+
+
+def _signal(process: psutil.Process, *, force: bool) -> None:
+    try:
+        if force:
+            process.kill()
+        else:
+            process.terminate()
+    except psutil.NoSuchProcess:
+        pass

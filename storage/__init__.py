@@ -1,0 +1,1 @@
+"""What is on disk: regions, arrays, metadata, file formats, tables, progress and records."""

@@ -1,0 +1,151 @@
+"""Commit records: an artifact exists if and only if its record does. Written last, once, never changed."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage import layout
+from storage.arrays import Digests
+from storage.errors import DamagedStoreError, InputError, MissingInputError
+from storage.keys import canonical_json, digest_text
+from storage.objects import Objects
+
+KINDS = ("raw", "sample", "truth", "clean", "labels", "patches", "model", "embedding", "clusters", "report")
+
+
+class Reference(BaseModel):
+    """The name of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    key: str
+
+
+class Record(BaseModel):
+    """What is known about a finished artifact.
+
+    `path` is relative to the store; `digest` is the SHA-256 of the manifest, which lists the size and
+    SHA-256 of each of the artifact's objects.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    key: str
+    name: str
+    path: str
+    parents: tuple[Reference, ...] = ()
+    settings: dict[str, Any] = {}
+    algorithm: int = 1
+    versions: dict[str, str] = {}
+    created: str = ""
+    digest: str = ""
+    counts: dict[str, int] = {}
+    metrics: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+
+    @property
+    def reference(self) -> Reference:
+        """The record's name."""
+        return Reference(kind=self.kind, key=self.key)
+
+
+@lru_cache(maxsize=1)
+def software_versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of the packages whose arithmetic reaches the results."""
+    packages = ("chipcyte", "numpy", "scipy", "scikit-image", "scikit-learn", "torch", "zarr", "cellpose")
+    return tuple((package, version(package)) for package in packages)
+
+
+def now() -> str:
+    """Return the present moment, UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def commit(objects: Objects, record: Record, written: Mapping[str, tuple[int, str]]) -> Record:
+    """Write the manifest, then the record; return the record that stands, ours or an earlier one.
+
+    Parameters
+    ----------
+    written
+        Size and SHA-256 of every object of the artifact, by store-relative path.
+    """
+    manifest = canonical_json({path: list(entry) for path, entry in sorted(written.items())})
+    if written:
+        objects.put(layout.manifest_path(record.kind, record.key), manifest.encode())
+    full = record.model_copy(
+        update={"digest": digest_text(manifest), "created": now(), "versions": dict(software_versions())}
+    )
+    text = json.dumps(full.model_dump(mode="json"), indent=1, sort_keys=True)
+    if objects.create(layout.record_path(record.kind, record.key), text.encode()):
+        return full
+    return read(objects, record.kind, record.key)
+
+
+def read_manifest(objects: Objects, record: Record) -> Digests:
+    """Return size and SHA-256 of an artifact's objects; DamagedStoreError if the manifest was changed."""
+    text = objects.get(layout.manifest_path(record.kind, record.key)).decode()
+    if digest_text(text) != record.digest:
+        raise DamagedStoreError(f"the manifest of {record.kind} {record.key} does not match its record")
+    return {path: (int(size), str(digest)) for path, (size, digest) in json.loads(text).items()}
+
+
+def find(objects: Objects, kind: str, key: str) -> Record | None:
+    """Return a record, or None if the artifact does not exist (yet)."""
+    try:
+        return read(objects, kind, key)
+    except MissingInputError:
+        return None
+
+
+def read(objects: Objects, kind: str, key: str) -> Record:
+    """Return a record; MissingInputError if the artifact does not exist."""
+    path = layout.record_path(kind, key)
+    content = objects.get(path)
+    try:
+        return Record.model_validate_json(content)
+    except ValidationError as error:
+        raise DamagedStoreError(
+            f"the record {objects.uri(path)} is damaged: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def listing(objects: Objects, kind: str | None = None) -> list[Record]:
+    """Return all records, or those of one kind, the oldest first."""
+    prefix = f"{layout.RECORDS}/{kind}" if kind else layout.RECORDS
+    names = [name.removeprefix(f"{layout.RECORDS}/") for name in objects.names(prefix)]
+    pairs = [name.removesuffix(".json").split("/") for name in names if name.endswith(".json")]
+    records = [read(objects, found, key) for found, key in pairs]
+    return sorted(records, key=lambda record: (record.created, KINDS.index(record.kind), record.key))
+
+
+def resolve(objects: Objects, start_of_key: str) -> Record:
+    """Return the one record whose key begins so; InputError if none or several do."""
+    paths = [
+        name for name in objects.names(layout.RECORDS) if name.rsplit("/", 1)[1].startswith(start_of_key)
+    ]
+    if len(paths) == 1:
+        kind, key = paths[0].removesuffix(".json").split("/")[-2:]
+        return read(objects, kind, key)
+    if not paths:
+        raise MissingInputError(
+            f"no artifact's key begins with {start_of_key!r}; `chipcyte list KIND` shows them"
+        )
+    found = ", ".join(path.removeprefix(f"{layout.RECORDS}/").removesuffix(".json") for path in paths[:5])
+    raise InputError(f"{len(paths)} keys begin with {start_of_key!r} ({found}); give more digits")
+
+
+def lineage(objects: Objects, record: Record) -> list[Record]:
+    """Return the record and everything it was made from, each once, the nearest first."""
+    chain, seen = [record], {record.reference}
+    for current in chain:
+        fresh = [parent for parent in current.parents if parent not in seen]
+        seen.update(fresh)
+        chain.extend(read(objects, parent.kind, parent.key) for parent in fresh)
+    return chain

@@ -1,0 +1,89 @@
+"""What people see while a stage runs: progress in the terminal and in the Prefect UI."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import TaskRunContext
+
+from tasks.chunked import Listener, Throttle
+
+log = logging.getLogger("chipcyte")
+
+Terminal = Callable[[str, int, int], None]
+_terminals: list[Terminal] = []
+SECONDS_BETWEEN = 2.0
+
+
+def on_terminal(show: Terminal | None) -> None:
+    """Let `show(label, done, total)` hear of every unit; None: nobody."""
+    _terminals[:] = [show] if show else []
+
+
+def listener(label: str) -> Listener:
+    """Return a listener for a stage: every unit to the terminal, one in two seconds to the Prefect UI."""
+    artifact = _ProgressArtifact(label)
+    to_prefect = Throttle(artifact, SECONDS_BETWEEN)
+
+    def tell(done: int, total: int) -> None:
+        for show in _terminals:
+            show(label, done, total)
+        if total:
+            to_prefect(done, total)
+
+    return tell
+
+
+class _ProgressArtifact:
+    """A progress artifact of the running task; nothing where no task runs."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.identity: UUID | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if TaskRunContext.get() is None:
+            return
+        percent = 100.0 * done / total
+        if self.identity is None:
+            created: Any = create_progress_artifact(percent, description=f"{self.label}: {total} units")
+            self.identity = created
+        else:
+            update_progress_artifact(self.identity, progress=percent)
+
+
+def table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    """Show a table in the Prefect UI; nothing where no task or flow runs."""
+    if rows and _within_a_run():
+        create_table_artifact(table=rows, key=key, description=description)
+
+
+def link(key: str, url: str, text: str) -> None:
+    """Show a link in the Prefect UI; nothing where no task or flow runs."""
+    if _within_a_run():
+        create_link_artifact(link=url, link_text=text, key=key)
+
+
+def page(key: str, markdown: str, description: str) -> None:
+    """Show a text in the Prefect UI; nothing where no task or flow runs."""
+    if _within_a_run():
+        create_markdown_artifact(markdown=markdown, key=key, description=description)
+
+
+def warn(text: str) -> None:
+    """Say something that people must know although the work goes on."""
+    log.warning(text)
+
+
+def _within_a_run() -> bool:
+    from prefect.context import FlowRunContext
+
+    return TaskRunContext.get() is not None or FlowRunContext.get() is not None

@@ -1,0 +1,208 @@
+"""Runs a function over the units of a stage, here or on Dask. This is the only module that knows Dask."""
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from storage.arrays import Digests
+from storage.errors import ChipcyteError
+from storage.progress import Done, Ledger
+from tasks.settings import Resources
+
+IN_FLIGHT = 3  # units a worker holds or waits for: enough to hide the round trip, few enough to bound memory
+
+
+class Unit(Protocol):
+    """What is worked on at a time: anything with a name that can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """A name that is unique in its step and safe in a path."""
+        ...
+
+
+BlockFunction = Callable[[Any], Done]
+Listener = Callable[[int, int], None]
+
+
+@dataclass
+class Units:
+    """What the units of a step gave.
+
+    Attributes
+    ----------
+    results
+        The results in the order of the units.
+    written
+        Digests of all objects the units wrote.
+    computed, reused
+        How many units were worked on, and how many an earlier run had finished.
+    """
+
+    results: list[Any]
+    written: Digests
+    computed: int
+    reused: int
+
+
+def run_units(
+    function: BlockFunction,
+    units: Sequence[Unit],
+    *,
+    ledger: Ledger,
+    resources: Resources,
+    listener: Listener | None = None,
+) -> Units:
+    """Call `function` on every unit that is not marked done, and mark it.
+
+    Parameters
+    ----------
+    function
+        Reads its unit from the store, writes whole shards that no other unit writes, and returns plain
+        JSON and digests. It must be importable by the workers.
+    listener
+        Told (units done, units in all) after each one.
+
+    Raises
+    ------
+    ChipcyteError
+        A unit failed; units already marked stay done.
+    """
+    done = ledger.done()
+    missing = [unit for unit in units if unit.name not in done]
+    tell = listener or (lambda _done, _total: None)
+    tell(len(units) - len(missing), len(units))
+    runner = _serially if resources.compute == "serial" or not missing else _on_dask(resources)
+    for number, (name, result) in enumerate(runner(_Marked(function, ledger), missing), start=1):
+        done[name] = result
+        tell(len(units) - len(missing) + number, len(units))
+    written: Digests = {}
+    for unit in units:
+        written.update(done[unit.name].written)
+    return Units([done[unit.name].result for unit in units], written, len(missing), len(units) - len(missing))
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """The block function followed by its marker, so that both happen where the bytes are."""
+
+    function: BlockFunction
+    ledger: Ledger
+
+    def __call__(self, unit: Unit) -> tuple[str, Done]:
+        done = self.function(unit)
+        self.ledger.mark(unit.name, done)
+        return unit.name, done
+
+
+def _serially(function: _Marked, units: Sequence[Unit]) -> Iterator[tuple[str, Done]]:
+    for unit in units:
+        yield function(unit)
+
+
+def _on_dask(resources: Resources) -> Callable[[_Marked, Sequence[Unit]], Iterator[tuple[str, Done]]]:
+    def run(function: _Marked, units: Sequence[Unit]) -> Iterator[tuple[str, Done]]:
+        from distributed import as_completed
+
+        client = _clients.get(resources)
+        width = max(IN_FLIGHT * len(client.scheduler_info()["workers"]), IN_FLIGHT)
+        waiting = iter(units)
+        first = [_submit(client, function, unit) for unit in islice(waiting, width)]
+        futures: Any = as_completed(first, loop=client.loop)
+        try:
+            for future in futures:
+                yield _result(future)
+                for unit in islice(waiting, 1):
+                    futures.add(_submit(client, function, unit))
+        finally:
+            client.cancel(list(futures.futures))
+
+    return run
+
+
+def _submit(client: Any, function: _Marked, unit: Unit) -> Any:
+    return client.submit(function, unit, pure=False, retries=1)
+
+
+def _result(future: Any) -> tuple[str, Done]:
+    from distributed import KilledWorker
+
+    try:
+        name, done = future.result()
+    except KilledWorker as error:
+        raise ChipcyteError(
+            "a worker died several times on one unit, most likely for lack of memory; "
+            "raise resources.memory_bytes or lower resources.workers"
+        ) from error
+    return name, done
+
+
+@dataclass
+class _Clients:
+    """The Dask clients of this process, made when first needed: a run that reuses everything starts none."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    open: dict[tuple[str, int, int], Any] = field(default_factory=dict)
+
+    def get(self, resources: Resources) -> Any:
+        key = (resources.compute, resources.workers, resources.memory_bytes)
+        with self.lock:
+            if key not in self.open:
+                self.open[key] = _connect(resources)
+            return self.open[key]
+
+    def close(self) -> None:
+        with self.lock:
+            for client in self.open.values():
+                cluster = client.cluster
+                client.close()
+                if cluster is not None:
+                    cluster.close()
+            self.open.clear()
+
+
+_clients = _Clients()
+
+
+def close() -> None:
+    """Stop the local cluster, if one was started, and let go of schedulers."""
+    _clients.close()
+
+
+atexit.register(close)
+
+
+def _connect(resources: Resources) -> Any:
+    from distributed import Client, LocalCluster
+
+    if resources.compute != "local":
+        return Client(resources.compute, timeout=30, set_as_default=False)
+    cluster = LocalCluster(
+        n_workers=resources.workers,
+        threads_per_worker=1,
+        memory_limit=int(resources.memory_bytes / resources.workers),
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=40,
+    )
+    return Client(cluster, set_as_default=False)
+
+
+@dataclass
+class Throttle:
+    """Lets a listener through at most once in `seconds`, and always at the end."""
+
+    listener: Listener
+    seconds: float
+    last: float = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Pass the news on, or keep it."""
+        moment = time.monotonic()
+        if done == total or moment - self.last >= self.seconds:
+            self.last = moment
+            self.listener(done, total)

@@ -1,0 +1,140 @@
+"""ingest: files of an instrument to a raw image in the store, a plane at a time."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from storage import images, layout
+from storage.arrays import Digests
+from storage.images import OmeImage
+from storage.objects import Objects, open_store
+from storage.ome import ImageMetadata
+from storage.progress import Done, Ledger
+from storage.regions import Region
+from storage.sources.base import Acquisition, Source, content_digest, display_window
+from storage.sources.discovery import open_acquisition
+from tasks import announce
+from tasks.chunked import run_units
+from tasks.kernels.pyramid import downsample_mean
+from tasks.settings import IngestSettings, Resources, question
+from tasks.stage import Handle, Outcome, Question, produce
+
+ALGORITHM = 1
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the planes of an acquisition go."""
+
+    store: str
+    key: str
+
+
+@task(task_run_name="ingest {acquisition.name}", cache_policy=NO_CACHE)
+def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resources: Resources) -> Handle:
+    """Copy an acquisition into the store as sharded OME-Zarr; the same content is copied once.
+
+    The user's files are read, never moved or changed.
+    """
+    objects = open_store(store)
+    asked = Question(
+        kind="raw",
+        name=acquisition.name,
+        parents=(),
+        settings={
+            "content": content_digest(acquisition.files),
+            "reader": acquisition.reader,
+            **question(settings),
+        },
+        algorithm=ALGORITHM,
+    )
+    return produce(
+        objects, asked, lambda key: _copy(objects, acquisition, _Target(store, key), settings, resources)
+    )
+
+
+def _copy(
+    objects: Objects,
+    acquisition: Acquisition,
+    target: _Target,
+    settings: IngestSettings,
+    resources: Resources,
+) -> Outcome:
+    source = open_acquisition(acquisition)
+    try:
+        image, written = _create(objects, source, target, settings)
+    finally:
+        source.close()
+    units = run_units(
+        partial(copy_unit, acquisition=acquisition, target=target),
+        image.units(),
+        ledger=Ledger(objects, "raw", target.key, "planes"),
+        resources=resources,
+        listener=announce.listener(f"ingest {acquisition.name}"),
+    )
+    t, c, z, y, x = image.shape
+    return Outcome(
+        path=image.path,
+        written=written | units.written,
+        counts={
+            "frames": t,
+            "channels": c,
+            "planes": t * c * z,
+            "bytes": t * c * z * y * x * image.dtype.itemsize,
+        },
+        details={
+            "shape": list(image.shape),
+            "dtype": image.dtype.name,
+            "files": [path.name for path in acquisition.files],
+            "unknown": image.metadata.unknown,
+        },
+        units_done=units.computed,
+        units_reused=units.reused,
+    )
+
+
+def _create(
+    objects: Objects, source: Source, target: _Target, settings: IngestSettings
+) -> tuple[OmeImage, Digests]:
+    written: Digests = {}
+    image = images.create_image(
+        objects,
+        layout.image_path("raw", target.key),
+        shape=source.shape,
+        dtype=source.dtype.name,
+        metadata=_complete(source, settings),
+        written=written,
+    )
+    return image, written
+
+
+def _complete(source: Source, settings: IngestSettings) -> ImageMetadata:
+    """Add display ranges, and what the user states where the file is silent."""
+    stated = settings.pixel_size_um
+    sizes = source.metadata.pixel_size_um
+    channels = range(source.shape[1])
+    return replace(
+        source.metadata,
+        pixel_size_um=(sizes[0], sizes[1] or stated, sizes[2] or stated),
+        channel_names=source.metadata.channel_names or tuple(f"channel {c}" for c in channels),
+        windows=tuple(display_window(source.read_plane(0, c, 0)) for c in channels),
+    )
+
+
+def copy_unit(unit: Region, *, acquisition: Acquisition, target: _Target) -> Done:
+    """Copy the part of one plane that one shard holds."""
+    written: Digests = {}
+    image = images.open_image(open_store(target.store), layout.image_path("raw", target.key), written)
+    source = open_acquisition(acquisition)
+    try:
+        yx: Any = source.read_plane(*unit.start[:3])
+    finally:
+        source.close()
+    values = yx[unit.slices[-2:]].reshape(unit.shape)
+    image.write(unit, values, downsample_mean)
+    saturated = int(np.count_nonzero(yx == np.iinfo(yx.dtype).max)) if yx.dtype.kind in "ui" else 0
+    return Done({"saturated_px": saturated}, written)

@@ -1,0 +1,1 @@
+"""Pure numerics: arrays and plain numbers in, arrays out."""

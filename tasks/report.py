@@ -1,0 +1,192 @@
+"""report: everything a run found, as one page that needs nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from storage import records
+from storage.arrays import digest
+from storage.objects import Objects, open_store
+from storage.records import Record
+from tasks import report_pictures
+from tasks.kernels import page
+from tasks.settings import ReportSettings, Settings, question
+from tasks.stage import Handle, Outcome, Question, folder, produce, references
+from tasks.tracking import log_to_run
+from tasks.train import Tracking
+
+ALGORITHM = 1
+FITTED_CAUTION = (
+    "The mixture was fitted to the same cells it is scored on. Scores named held out are of cells the "
+    "network has not learned from."
+)
+TRUTH_CAUTION = "Accuracy and purity pair clusters with populations with the truth in hand."
+SCORE_NAMES = {
+    "silhouette": "Silhouette",
+    "davies_bouldin": "Davies-Bouldin index",
+    "calinski_harabasz": "Calinski-Harabasz index",
+    "accuracy": "Accuracy (best one-to-one match)",
+    "purity": "Purity",
+    "nmi": "Normalised mutual information",
+    "ari": "Adjusted Rand index",
+}
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The artifacts of one acquisition, and what the lab says of it."""
+
+    clean: Handle
+    labels: Handle
+    patches: Handle
+    sample: Handle
+
+
+@task(task_run_name="report {clusters.name}", cache_policy=NO_CACHE)
+def report(
+    *,
+    trails: Sequence[Trail],
+    clusters: Handle,
+    model: Handle,
+    store: str,
+    settings: ReportSettings,
+    every: Settings,
+    tracking: Tracking,
+) -> Handle:
+    """Write the page, and log it to the clustering's MLflow run."""
+    objects = open_store(store)
+    parents = (*references([clusters, model]), *references([trail.patches for trail in trails]))
+    asked = Question("report", clusters.name, parents, question(settings), ALGORITHM)
+
+    def compute(key: str) -> Outcome:
+        content = _content(objects, list(trails), clusters, model, settings, every, tracking)
+        html = page.render_page(content)
+        path = folder("report", key, "report.html")
+        objects.put(path, html.encode())
+        found = records.read(objects, "clusters", clusters.key).details
+        log_to_run(str(found["tracking_uri"]), str(found["run_id"])).page("report", html)
+        return Outcome(path=path, written={path: digest(html.encode())}, counts={"bytes": len(html.encode())})
+
+    return produce(objects, asked, compute)
+
+
+def _content(
+    objects: Objects,
+    trails: list[Trail],
+    clusters: Handle,
+    model: Handle,
+    settings: ReportSettings,
+    every: Settings,
+    tracking: Tracking,
+) -> page.ReportContent:
+    found = records.read(objects, "clusters", clusters.key)
+    cells = sum(trail.labels.counts["cells"] for trail in trails)
+    view = report_pictures.read_view(objects, clusters)
+    truth = "ari" in found.metrics
+    return page.ReportContent(
+        title="Nuclei on microgrooves: populations and conditions",
+        data_set=tracking.experiment,
+        made_on=found.created,
+        sentences=_sentences(found, cells, len(trails)),
+        findings=_findings(found, cells, len(trails)),
+        provenance=_provenance(objects, found, every, tracking),
+        composition=report_pictures.composition_of(view),
+        pictures=(
+            report_pictures.examples(objects, trails[: settings.examples]),
+            report_pictures.populations(objects, view, trails, settings.patches_per_cluster),
+            report_pictures.learning(objects, model),
+        ),
+        acquisitions=tuple(_acquisition(objects, trail) for trail in trails),
+        scores=_scores(found),
+        cautions=(FITTED_CAUTION, TRUTH_CAUTION) if truth else (FITTED_CAUTION,),
+    )
+
+
+def _sentences(found: Record, cells: int, acquisitions: int) -> tuple[str, ...]:
+    analysed = found.counts["cells"]
+    first = (
+        f"{cells:,} cells were found in {acquisitions} acquisitions, counted once in each frame; "
+        f"{analysed:,} of them lie whole in the field and were analysed."
+    )
+    return (first, *_strongest(found.details["composition"]))
+
+
+def _strongest(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Name the cluster in which two conditions differ most."""
+    shares: dict[Any, list[tuple[float, str]]] = {}
+    for row in rows:
+        shares.setdefault(row["cluster"], []).append((float(row["percent"]), str(row["condition"])))
+    spread = {cluster: (min(found), max(found)) for cluster, found in shares.items() if len(found) > 1}
+    if not spread:
+        return ("All cells belong to one condition, so there is nothing to compare yet.",)
+    cluster, (least, most) = max(spread.items(), key=lambda item: item[1][1][0] - item[1][0][0])
+    return (
+        f"The conditions differ most in cluster {cluster}: it holds {most[0]:.0f} % of the {most[1]} cells "
+        f"and {least[0]:.0f} % of the {least[1]} cells.",
+    )
+
+
+def _findings(found: Record, cells: int, acquisitions: int) -> tuple[page.Finding, ...]:
+    conditions = {row["condition"] for row in found.details["composition"]}
+    always = (
+        page.Finding("Cells found", cells, "over all frames"),
+        page.Finding("Acquisitions", acquisitions),
+        page.Finding("Conditions", len(conditions)),
+        page.Finding("Clusters", found.counts["clusters"]),
+        page.Finding("Silhouette", found.metrics["silhouette"], "in the latent space"),
+    )
+    if "ari" not in found.metrics:
+        return always
+    return (
+        *always,
+        page.Finding("Adjusted Rand index", found.metrics["ari"], "against the known populations"),
+    )
+
+
+def _scores(found: Record) -> tuple[page.Score, ...]:
+    parts = {"": "all analysed cells", "held_out_": "held-out cells"}
+    return tuple(
+        page.Score(text, found.metrics[prefix + name], f"{where}, latent space")
+        for prefix, where in parts.items()
+        for name, text in SCORE_NAMES.items()
+        if prefix + name in found.metrics
+    )
+
+
+def _acquisition(objects: Objects, trail: Trail) -> page.Acquisition:
+    sample = records.read(objects, "sample", trail.sample.key).settings
+    flags = () if trail.clean.metrics["rotated"] else ("left unrotated",)
+    unknown = () if trail.labels.metrics["pixel_size_um"] else ("pixel size not known",)
+    return page.Acquisition(
+        name=trail.sample.name,
+        chip=sample["chip"] or None,
+        position=sample["position"] or None,
+        condition=sample["condition"],
+        frames=trail.labels.counts["frames"],
+        cells=trail.labels.counts["cells"],
+        angle_deg=trail.clean.metrics["angle_deg"],
+        confidence=trail.clean.metrics["confidence"],
+        flags=flags + unknown,
+    )
+
+
+def _provenance(objects: Objects, found: Record, every: Settings, tracking: Tracking) -> page.Provenance:
+    chain = records.lineage(objects, found)
+    training = next(one for one in chain if one.kind == "model")
+    links = [
+        page.Link("The clustering in MLflow", str(found.details["run_url"])),
+        page.Link("The training in MLflow", str(training.details["run_url"])),
+    ]
+    if tracking.flow_run_url:
+        links.append(page.Link("The flow run in Prefect", tracking.flow_run_url))
+    return page.Provenance(
+        settings=every.model_dump(mode="json", exclude={"resources"}),
+        versions=found.versions,
+        artifacts=tuple(
+            page.Artifact(one.kind, one.key, tuple(f"{p.kind} {p.key}" for p in one.parents)) for one in chain
+        ),
+        links=tuple(links),
+    )

@@ -1,0 +1,186 @@
+"""The report's pictures, drawn from what the store holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from storage import arrays, images, layout, records, tables
+from storage.objects import Objects
+from storage.regions import Region
+from tasks.kernels import page, pictures
+from tasks.kernels.composition import composition
+from tasks.stage import Handle, folder
+from tasks.train import loss_panels, read_history
+
+if TYPE_CHECKING:
+    from tasks.report import Trail
+
+
+@dataclass(frozen=True)
+class View:
+    """The table of clusters: a row for each analysed cell, and where it lies on the map."""
+
+    cells: pd.DataFrame
+    umap: NDArray[np.float32]
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """The cluster of each cell."""
+        return self.cells["cluster"].to_numpy(np.int64)
+
+    def codes(self, column: str) -> tuple[NDArray[np.int64], list[str]]:
+        """Return a column of texts as codes into its sorted names; an empty text is -1, not known."""
+        texts = self.cells[column].astype(str).to_numpy()
+        names = sorted(set(texts) - {""})
+        place = {name: code for code, name in enumerate(names)}
+        return np.asarray([place.get(text, -1) for text in texts], dtype=np.int64), names
+
+
+def read_view(objects: Objects, clusters: Handle) -> View:
+    """Read the table of clusters."""
+    table = tables.read_table(objects, folder("clusters", clusters.key, "cells.zarr"))
+    return View(table.obs, np.asarray(table.obsm["umap"], dtype=np.float32))
+
+
+def composition_of(view: View) -> page.Composition:
+    """Return the cells of each condition in each cluster."""
+    counted = composition(view.clusters, view.cells["condition"].astype(str).to_numpy())
+    return page.Composition(
+        clusters=tuple(f"cluster {number}" for number in counted.clusters),
+        conditions=counted.conditions,
+        cells=tuple(tuple(int(n) for n in row) for row in counted.counts),
+    )
+
+
+def examples(objects: Objects, trails: Sequence["Trail"]) -> page.PictureGroup:
+    """Return, for some acquisitions, the first frame before and after, and its labels."""
+    shown: list[page.Picture] = []
+    for trail in trails:
+        raw_yx, clean_yx, labels_yx, pixel_size_um = _first_frame(objects, trail)
+        name = trail.sample.name
+        angle = trail.clean.metrics["angle_deg"]
+        shown.append(
+            page.Picture(
+                f"{name}: before and after preprocessing",
+                pictures.before_after(raw_yx, clean_yx, pixel_size_um=pixel_size_um, title=name),
+                f"Left the recording, right the clean image, turned by {angle:.1f} degrees.",
+                f"First frame of {name} before and after preprocessing",
+                wide=True,
+            )
+        )
+        shown.append(
+            page.Picture(
+                f"{name}: nuclei found",
+                pictures.labels_over_image(clean_yx, labels_yx),
+                f"{int(labels_yx.max())} nuclei found in the first frame, each outlined.",
+                f"Outlines of the nuclei found in the first frame of {name}",
+                wide=True,
+            )
+        )
+    return page.PictureGroup("From recording to nuclei", tuple(shown))
+
+
+def _first_frame(
+    objects: Objects, trail: "Trail"
+) -> tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic], float | None]:
+    clean_record = records.read(objects, "clean", trail.clean.key)
+    raw = images.open_image(objects, layout.image_path("raw", clean_record.parents[0].key))
+    clean = images.open_image(objects, layout.image_path("clean", trail.clean.key))
+    labels = images.open_image(objects, layout.labels_path(trail.clean.key, trail.labels.key))
+    plane = clean.plane(0, 0, 0)
+    where = Region((plane.start[0], *plane.start[2:]), (plane.stop[0], *plane.stop[2:]))
+    raw_yx = raw.read(raw.plane(0, clean_record.details["channel"], 0))[0, 0, 0]
+    return raw_yx, clean.read(plane)[0, 0, 0], labels.read(where)[0, 0], clean.metadata.pixel_size_um[1]
+
+
+def populations(
+    objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int
+) -> page.PictureGroup:
+    """Return patches of each cluster, the map by cluster and by condition, the composition, the areas."""
+    clusters, names = view.clusters, [f"cluster {n}" for n in range(int(view.clusters.max()) + 1)]
+    conditions, condition_names = view.codes("condition")
+    shown = [_patches(objects, view, trails, per_cluster)]
+    shown.append(_map(view, clusters, names, "cluster"))
+    shown.append(_map(view, conditions, condition_names, "condition"))
+    if "population" in view.cells:
+        shown.append(_map(view, *view.codes("population"), "known population"))
+    counted = composition(clusters, view.cells["condition"].astype(str).to_numpy())
+    shown.append(
+        page.Picture(
+            "How conditions spread over clusters",
+            pictures.composition_bars(counted.counts, clusters=names, conditions=condition_names),
+            "Percent of each condition's cells that fall in each cluster.",
+            "Bars: percent of each condition in each cluster",
+        )
+    )
+    shown += _areas(view, conditions, condition_names)
+    return page.PictureGroup("Populations", tuple(shown))
+
+
+def _map(view: View, codes: NDArray[np.int64], names: list[str], what: str) -> page.Picture:
+    drawn = pictures.scatter_2d(
+        view.umap,
+        codes,
+        title="",
+        legend=names,
+        colours=pictures.CONDITIONS if what == "condition" else pictures.CATEGORIES,
+        number_centres=what == "cluster",
+    )
+    return page.Picture(
+        f"UMAP by {what}",
+        drawn,
+        f"Each point is a cell, near points look alike to the network; colours show the {what}.",
+        f"Map of the cells coloured by {what}",
+    )
+
+
+def _patches(objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int) -> page.Picture:
+    """Read only the patches that are drawn."""
+    chosen = pictures.spread_rows(view.clusters, per_group=per_cluster)
+    rows = np.sort(np.concatenate(list(chosen.values())))
+    parts = view.cells["part"].to_numpy(np.int64)
+    first = np.searchsorted(parts, np.arange(len(trails)))
+    patches = []
+    for row in rows:
+        array = arrays.open_array(objects, folder("patches", trails[parts[row]].patches.key, "patches.zarr"))
+        place = int(row - first[parts[row]])
+        patches.append(array.read(Region((place, 0, 0, 0), (place + 1, *array.shape[1:])))[0, 0])
+    sheet = pictures.patch_sheet(
+        np.asarray(patches, dtype=np.float32),
+        view.clusters[rows],
+        per_group=per_cluster,
+        titles={number: f"cluster {number}" for number in chosen},
+    )
+    return page.Picture(
+        "Patches of each cluster",
+        sheet,
+        "Nuclei drawn evenly from each cluster, all with the same contrast.",
+        "Sample nuclei of each cluster",
+        wide=True,
+    )
+
+
+def _areas(view: View, conditions: NDArray[np.int64], names: list[str]) -> list[page.Picture]:
+    areas_um2 = view.cells["area_um2"].to_numpy(np.float64)
+    known = bool(np.isfinite(areas_um2).all())
+    areas = areas_um2 if known else view.cells["area_px"].to_numpy(np.float64)
+    unit = "um²" if known else "px"
+    return [
+        page.Picture(
+            "Areas of nuclei",
+            pictures.histogram_by_condition(areas, conditions, f"Area in {unit}", names=names),
+            f"Distribution of the nuclei's areas in {unit}, by condition.",
+            "Histogram of areas by condition",
+        )
+    ]
+
+
+def learning(objects: Objects, model: Handle) -> page.PictureGroup:
+    """Return the loss curves."""
+    curves = pictures.loss_curves(loss_panels(read_history(objects, model)))
+    drawn = page.Picture("Losses by epoch", curves, "Loss of each epoch, in nats a patch.", "Loss curves")
+    return page.PictureGroup("How the network learned", (drawn,))

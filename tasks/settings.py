@@ -1,0 +1,284 @@
+"""Settings: one model a stage, unknown keys forbidden, a sentence with unit and effect for each field."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage.errors import InputError, MissingInputError
+
+
+class Section(BaseModel):
+    """What all settings have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestSettings(Section):
+    """How files become raw images."""
+
+    folder_is: Literal["auto", "planes", "files"] = Field(
+        "auto",
+        description="What the TIFFs of a folder are: planes of one acquisition, or one acquisition each.",
+    )
+    pages_are: Literal["t", "z"] = Field(
+        "t", description="Axis of the pages of a TIFF that does not name them: time points or z planes."
+    )
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Pixel edge in um, used only for files that do not say it themselves."
+    )
+
+
+class RotationEstimated(Section):
+    """Turn each position so that its grooves stand vertical."""
+
+    kind: Literal["estimate"] = "estimate"
+    min_confidence: float = Field(
+        0.05, ge=0, le=1, description="Below this confidence of the vote an image is left as it is."
+    )
+    max_frames: int = Field(
+        8, ge=1, description="Time points whose votes are pooled; more are slower and steadier."
+    )
+
+
+class RotationFixed(Section):
+    """Turn every image by one angle."""
+
+    kind: Literal["fixed"] = "fixed"
+    angle_deg: float = Field(..., gt=-180, le=180, description="Counter-clockwise angle in degrees.")
+
+
+class Clahe(Section):
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
+
+    kind: Literal["clahe"] = "clahe"
+    kernel_px: int = Field(
+        128, ge=8, description="Edge of the contextual region in px; larger keeps more shading."
+    )
+    clip_limit: float = Field(
+        0.01, gt=0, le=1, description="Slope limit; higher gives more contrast and more noise."
+    )
+
+
+class Percentiles(Section):
+    """Clip the darkest and brightest pixels and stretch what is between to [0, 1]."""
+
+    kind: Literal["percentiles"] = "percentiles"
+    low: float = Field(0.5, ge=0, lt=50, description="Percentile that becomes 0.")
+    high: float = Field(99.8, gt=50, le=100, description="Percentile that becomes 1.")
+
+
+class TotalVariation(Section):
+    """Total-variation denoising (Chambolle 2004)."""
+
+    kind: Literal["tv"] = "tv"
+    weight: float = Field(0.02, gt=0, description="Strength on images in [0, 1]; higher is smoother.")
+    eps: float = Field(2e-4, gt=0, description="Relative change of the cost at which the iteration stops.")
+    max_num_iter: int = Field(200, ge=1, description="Most iterations for one frame.")
+
+
+class Off(Section):
+    """Leave a step out."""
+
+    kind: Literal["off"] = "off"
+
+
+class PreprocessSettings(Section):
+    """From raw to clean: rotate, CLAHE, normalise, clip percentiles, denoise; each step can be off."""
+
+    channel: int | str = Field(0, description="Channel that shows the nuclei, by index (from 0) or name.")
+    z: Literal["max", "each"] = Field(
+        "max", description="z planes: their maximum projection, or each plane of its own."
+    )
+    rotation: Annotated[RotationEstimated | RotationFixed | Off, Field(discriminator="kind")] = (
+        RotationEstimated()
+    )
+    contrast: Annotated[Clahe | Off, Field(discriminator="kind")] = Clahe()
+    clip: Annotated[Percentiles | Off, Field(discriminator="kind")] = Percentiles()
+    denoise: Annotated[TotalVariation | Off, Field(discriminator="kind")] = TotalVariation()
+
+
+class SegmentSettings(Section):
+    """From clean to labels and cells."""
+
+    method: Literal["threshold"] = Field("threshold", description="Segmenter: threshold and watershed.")
+    diameter_um: float = Field(12.0, gt=0, description="Typical diameter of a nucleus in um.")
+    diameter_px: float = Field(
+        24.0, gt=0, description="Typical diameter in px, used where the pixel size is not known."
+    )
+    min_area_um2: float = Field(
+        22.0,
+        ge=0,
+        description="Smaller objects are dropped; in um2, or scaled by the diameters where unknown.",
+    )
+    tile_px: int = Field(
+        1024,
+        ge=64,
+        description="Edge of the tiles segmented at a time, a power of two; more needs more memory.",
+    )
+
+
+class CropAndPad(Section):
+    """Cut true-size patches: what is larger than the patch is cut off, the rest filled up."""
+
+    kind: Literal["pad"] = "pad"
+    size_px: int = Field(48, ge=8, le=1024, description="Edge of a patch in px.")
+
+
+class CropAndResize(Section):
+    """Scale each nucleus to fill its patch, keeping its aspect ratio."""
+
+    kind: Literal["resize"] = "resize"
+    size_px: int = Field(48, ge=8, le=1024, description="Edge of a patch in px.")
+
+
+class ExtractSettings(Section):
+    """From labels to patches."""
+
+    crop: Annotated[CropAndPad | CropAndResize, Field(discriminator="kind")] = CropAndPad()
+    keep_background: bool = Field(
+        False, description="Keep the pixels outside the nucleus's mask; off sets them to 0."
+    )
+    edge_cells: Literal["drop", "keep"] = Field(
+        "drop", description="Nuclei cut by the border of the field: left out of the patches, or kept."
+    )
+
+
+class TrainSettings(Section):
+    """The variational autoencoder and how it learns."""
+
+    latent: int = Field(16, ge=1, le=1024, description="Dimensions of the latent space.")
+    widths: tuple[int, ...] = Field((16, 32, 64), description="Channels after each halving of the patch.")
+    epochs: int = Field(20, ge=1, description="Passes over the training patches.")
+    batch_size: int = Field(64, ge=1, description="Patches in one step of the optimiser.")
+    learning_rate: float = Field(1e-3, gt=0, description="Step size of Adam.")
+    loss: Literal["bce", "mse"] = Field("bce", description="Reconstruction loss.")
+    beta: float = Field(
+        1.0, ge=0, description="Weight of the divergence; higher gives a smoother latent space."
+    )
+    validation_share: float = Field(
+        0.2, ge=0, lt=1, description="Share of acquisitions held out from learning; never parts of one."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order and noise.")
+
+
+class EmbedSettings(Section):
+    """From patches to latent means."""
+
+    batch_size: int = Field(256, ge=1, description="Patches encoded at a time; changes speed only.")
+
+
+class ClusterSettings(Section):
+    """The Gaussian mixture on the latent means, and the map drawn of them."""
+
+    n_clusters: int = Field(4, ge=1, le=200, description="Components of the mixture.")
+    covariance: Literal["full", "diag"] = Field("full", description="Shape of a component.")
+    n_init: int = Field(5, ge=1, description="Starts of the fit; the best is kept.")
+    umap_neighbours: int = Field(
+        15, ge=2, description="Neighbours in the UMAP; higher shows coarser structure."
+    )
+    umap_min_dist: float = Field(0.1, ge=0, le=1, description="Least distance of points in the UMAP.")
+    seed: int = Field(0, ge=0, description="Seed of the mixture and the map.")
+
+
+class ReportSettings(Section):
+    """The page."""
+
+    examples: int = Field(2, ge=1, le=20, description="Acquisitions shown in pictures.")
+    patches_per_cluster: int = Field(16, ge=1, le=100, description="Patches shown of each cluster.")
+
+
+class Resources(Section):
+    """What the machine gives. Never part of a key: results do not depend on it."""
+
+    compute: str = Field(
+        "local",
+        description="`local`: a Dask cluster of its own; `serial`: this process; or a scheduler's address.",
+    )
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="Processes of the local cluster."
+    )
+    memory_bytes: int = Field(
+        4 * 2**30, ge=2**28, description="Memory that all workers together may use, in bytes."
+    )
+    acquisitions_at_once: int = Field(
+        4, ge=1, description="Acquisitions whose stages are in progress together."
+    )
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    ingest: IngestSettings = IngestSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    segment: SegmentSettings = SegmentSettings()
+    extract: ExtractSettings = ExtractSettings()
+    train: TrainSettings = TrainSettings()
+    embed: EmbedSettings = EmbedSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    report: ReportSettings = ReportSettings()
+    resources: Resources = Field(default_factory=Resources)
+
+
+def question(section: Section) -> dict[str, Any]:
+    """Return a section as the plain JSON values that go into a key."""
+    return section.model_dump(mode="json")
+
+
+def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read settings from a TOML file.
+
+    Parameters
+    ----------
+    path
+        The file; None for the defaults.
+    overrides
+        Values by dotted name, such as `{"train.epochs": 5}`, that win over the file.
+
+    Raises
+    ------
+    InputError
+        The file is not TOML, names an unknown setting, or a value is out of its range.
+    """
+    content = {} if path is None else _read_toml(path)
+    for name, value in (overrides or {}).items():
+        section, _, key = name.partition(".")
+        content.setdefault(section, {})[key] = value
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_explain(error, path)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError as error:
+        raise MissingInputError(f"expected a settings file at {path}, found nothing there") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected TOML, found something else: {error}") from error
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    """Return one sentence about the first thing that is wrong."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    where = "settings" if path is None else str(path)
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_known(first["loc"][:-1]))
+        return f"{where}: unknown setting {name!r}; known here: {known}"
+    return f"{where}: {name} = {first['input']!r} is not accepted: {first['msg']}"
+
+
+def _known(place: tuple[int | str, ...]) -> list[str]:
+    """Return the names a section knows, as far as it can be told from the place of an error."""
+    fields = Settings.model_fields
+    for part in place:
+        inner = fields[str(part)].annotation if str(part) in fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        fields = inner.model_fields
+    return list(fields)

@@ -1,0 +1,135 @@
+"""The tiles of a segmentation: which pixels each sees, writes and shares with its neighbours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage import arrays, images, layout
+from storage.arrays import ArraySpec, Digests, ZarrArray
+from storage.images import OmeImage
+from storage.objects import Objects, open_store
+from storage.regions import Region, grid_regions
+from tasks.settings import Resources, SegmentSettings
+
+STRIP_PX = (
+    32  # what a tile keeps of its view beyond its right and lower border, to compare with the neighbour's
+)
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """One segmentation: where it reads and writes, and how."""
+
+    store: str
+    clean: str
+    labels: str
+    settings: SegmentSettings
+    resources: Resources
+
+    def clean_image(self) -> OmeImage:
+        """Open the image that is segmented."""
+        return images.open_image(open_store(self.store), layout.image_path("clean", self.clean))
+
+    def label_image(self, written: Digests | None = None) -> OmeImage:
+        """Open the label image that is made."""
+        return images.open_image(open_store(self.store), layout.labels_path(self.clean, self.labels), written)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The part of one plane that is segmented at a time.
+
+    Attributes
+    ----------
+    plane
+        (t, z).
+    core
+        Region y x that this tile, and no other, writes.
+    place
+        Row and column in the grid of tiles.
+    histogram
+        The whole plane's, so that every tile uses the same thresholds.
+    neighbours
+        The tiles right, below and diagonally below.
+    """
+
+    plane: tuple[int, int]
+    core: Region
+    place: tuple[int, int]
+    histogram: tuple[int, ...] = ()
+    neighbours: tuple["Tile", ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A name that is unique in the acquisition."""
+        return ".".join(f"{number:06d}" for number in (*self.plane, *self.place))
+
+    @property
+    def stop_seen(self) -> tuple[int, ...]:
+        """Where the strip ends that the tile keeps of its view."""
+        return tuple(stop + STRIP_PX for stop in self.core.stop)
+
+    def clean_region(self, window: Region) -> Region:
+        """Return a region y x of this plane in the clean image t c z y x."""
+        t, z = self.plane
+        return Region((t, 0, z, *window.start), (t + 1, 1, z + 1, *window.stop))
+
+    def label_region(self) -> Region:
+        """Return the core in the label image t z y x."""
+        t, z = self.plane
+        return Region((t, z, *self.core.start), (t + 1, z + 1, *self.core.stop))
+
+    def scratch_region(self, shards: tuple[int, ...]) -> Region:
+        """Return this tile's shard of the scratch array."""
+        start = tuple(index * edge for index, edge in zip(self.place, shards[-2:], strict=True))
+        stop = tuple(begin + edge for begin, edge in zip(start, shards[-2:], strict=True))
+        t, z = self.plane
+        return Region((t, z, *start), (t + 1, z + 1, *stop))
+
+
+def tiles_of(labels: OmeImage, histograms: list[tuple[int, ...]]) -> list[Tile]:
+    """Return the tiles of every plane of a label image, each with its neighbours.
+
+    Parameters
+    ----------
+    histograms
+        One for each plane, t slowest, then z.
+    """
+    t, z, height, width = labels.shape
+    shards = labels.levels[0].spec.shards[-2:]
+    cores = {
+        (region.start[0] // shards[0], region.start[1] // shards[1]): region
+        for region in grid_regions((height, width), shards)
+    }
+    planes = [(i, j) for i in range(t) for j in range(z)]
+    return [
+        Tile(plane, core, place, histogram, _neighbours(plane, place, cores))
+        for plane, histogram in zip(planes, histograms, strict=True)
+        for place, core in cores.items()
+    ]
+
+
+def _neighbours(
+    plane: tuple[int, int], place: tuple[int, int], cores: dict[tuple[int, int], Region]
+) -> tuple[Tile, ...]:
+    around = [(place[0] + down, place[1] + right) for down, right in ((0, 1), (1, 0), (1, 1))]
+    return tuple(Tile(plane, cores[there], there) for there in around if there in cores)
+
+
+def scratch_array(objects: Objects, work: LabelTask, labels: OmeImage, *, create: bool = False) -> ZarrArray:
+    """Open (or create) the array of provisional labels: one shard a tile, with the strip it saw beyond."""
+    path = f"{layout.progress_folder('labels', work.labels)}/scratch"
+    if not create:
+        return arrays.open_array(objects, path)
+    t, z, height, width = labels.shape
+    shards = labels.levels[0].spec.shards[-2:]
+    edges = tuple(edge + STRIP_PX for edge in shards)
+    counts = tuple(-(-size // edge) for size, edge in zip((height, width), shards, strict=True))
+    spec = ArraySpec(
+        shape=(t, z, *(count * edge for count, edge in zip(counts, edges, strict=True))),
+        dtype="uint32" if height * width < np.iinfo(np.uint32).max else "uint64",
+        chunks=(1, 1, *edges),
+        shards=(1, 1, *edges),
+        axes=("t", "z", "y", "x"),
+    )
+    return arrays.create_array(objects, path, spec, {})

@@ -1,0 +1,29 @@
+"""What the tests of the servers share."""
+
+import socket
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from flows.services import processes
+
+ROOT = Path(__file__).parents[3]
+NAMES = ["prefect", "mlflow"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read(url: str, accept: str = "*/*") -> tuple[int, str]:
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return response.status, response.read().decode()
+
+
+def marked(home: Path) -> list[psutil.Process]:
+    """All processes of a home's servers, also those whose parent is gone."""
+    return [one for name in NAMES for one in processes._marked(processes.mark(home.resolve(), name))]

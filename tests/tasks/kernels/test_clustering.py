@@ -1,0 +1,119 @@
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tasks.kernels import clustering
+from tasks.kernels.clustering import gaussian_mixture, standardise
+from tasks.kernels.scores import truth_scores
+
+SIZES = (20, 90, 50)
+CENTRES = np.array([[-8.0, 0.0], [0.0, 8.0], [8.0, 0.0]])
+
+
+def three_clouds(seed: int = 0) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    truth = np.repeat(np.arange(3), SIZES)
+    return CENTRES[truth] + np.random.default_rng(seed).normal(size=(len(truth), 2)), truth
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_three_clouds_are_found_largest_first(covariance: Any) -> None:
+    points, truth = three_clouds()
+    result = gaussian_mixture(points, 3, seed=0, covariance=covariance)
+    assert truth_scores(result.labels, truth)["accuracy"] == 1.0
+    assert np.bincount(result.labels).tolist() == [90, 50, 20]
+    np.testing.assert_allclose(result.means, CENTRES[[1, 2, 0]], atol=0.6)
+    assert result.converged
+
+
+def test_labels_are_the_most_probable_clusters() -> None:
+    points, _ = three_clouds()
+    result = gaussian_mixture(points, 4, seed=1)
+    assert result.probabilities.shape == (160, 4)
+    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1.0)
+    assert np.array_equal(result.probabilities.argmax(axis=1), result.labels)
+
+
+def test_the_order_of_the_rows_does_not_number_the_clusters() -> None:
+    points, _ = three_clouds()
+    order = np.random.default_rng(1).permutation(len(points))
+    plain, shuffled = gaussian_mixture(points, 3, seed=0), gaussian_mixture(points[order], 3, seed=0)
+    assert np.array_equal(shuffled.labels, plain.labels[order])
+    np.testing.assert_allclose(shuffled.means, plain.means, atol=1e-6)
+
+
+def test_equal_sizes_are_numbered_by_first_coordinate() -> None:
+    points = np.array([[5.0], [5.1], [-5.0], [-5.1], [0.0], [0.1]])
+    for seed in range(4):
+        assert gaussian_mixture(points, 3, seed=seed).labels.tolist() == [2, 2, 0, 0, 1, 1]
+
+
+def test_bic_is_lowest_at_the_true_number() -> None:
+    points, _ = three_clouds()
+    bic = {k: gaussian_mixture(points, k, seed=0).bic for k in range(1, 6)}
+    assert min(bic, key=lambda k: bic[k]) == 3
+
+
+def test_bic_of_one_gaussian_by_hand() -> None:
+    """-2 ln L + p ln n, with p = 2 and the variance floor of 1e-6 added to the sample's variance."""
+    points = np.array([[-1.0], [1.0], [-1.0], [1.0]])
+    variance = 1.0 + 1e-6
+    expected = 4 * np.log(2 * np.pi * variance) + 4 / variance + 2 * np.log(4)
+    assert gaussian_mixture(points, 1, seed=0).bic == pytest.approx(expected)
+
+
+def test_same_seed_same_result() -> None:
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    one, two = (gaussian_mixture(points, 4, seed=5) for _ in range(2))
+    assert np.array_equal(one.probabilities, two.probabilities)
+
+
+def test_a_fit_that_does_not_converge_says_so_without_a_warning(
+    recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 6))
+    assert gaussian_mixture(points, 8, seed=0).converged
+    impatient = functools.partial(clustering.GaussianMixture, max_iter=1)
+    monkeypatch.setattr(clustering, "GaussianMixture", impatient)
+    assert not gaussian_mixture(points, 8, seed=0).converged
+    assert not recwarn.list
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    arrays(
+        np.float64, st.tuples(st.integers(1, 20), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, width=32)
+    )
+)
+def test_standardised_columns_have_mean_0_and_deviation_1_or_0(points: npt.NDArray[np.float64]) -> None:
+    scaled = standardise(points)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-3)
+    deviation = scaled.std(axis=0)
+    assert ((np.abs(deviation - 1.0) < 1e-3) | (deviation == 0.0)).all()
+
+
+def test_standardise_by_hand() -> None:
+    found = standardise(np.array([[1.0, 0.1], [3.0, 0.1], [5.0, 0.1]]))
+    np.testing.assert_allclose(found, [[-(1.5**0.5), 0.0], [0.0, 0.0], [1.5**0.5, 0.0]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "text"),
+    [
+        (np.zeros((3, 2)), {"n_clusters": 4}, "expected 1 to 3 clusters"),
+        (np.zeros((3, 2)), {"n_clusters": 0}, "expected 1 to 3 clusters"),
+        (np.zeros((3, 2)), {"n_clusters": 1, "covariance": "round"}, "found 'round'"),
+        (np.zeros((3, 2)), {"n_clusters": 1, "n_init": 0}, "n_init"),
+        (np.zeros(3), {"n_clusters": 1}, r"found \(3,\)"),
+        (np.zeros((0, 2)), {"n_clusters": 1}, r"found \(0, 2\)"),
+        (np.array([[0.0], [np.nan]]), {"n_clusters": 1}, "first in row 1"),
+    ],
+)
+def test_bad_input_is_refused(points: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        gaussian_mixture(points, **options, seed=0)

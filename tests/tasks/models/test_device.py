@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from tasks.models.device import choose_device, reproducible_kernels
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_best_device_present_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device().type == expected
+
+
+def test_cudnn_is_deterministic_inside_and_as_before_outside() -> None:
+    before = torch.backends.cudnn.deterministic
+    with reproducible_kernels(torch.device("cuda")):
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.deterministic == before
+    with reproducible_kernels(torch.device("cpu")):
+        assert torch.backends.cudnn.deterministic == before
