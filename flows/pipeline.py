@@ -159,7 +159,7 @@ def _onward(job: Job, starts: Sequence[Start]) -> Result:
         _nuclei(job, starts, result)
     if job.reaches("train"):
         _populations(job, starts, result)
-    _announce(result)
+    _announce(job, result)
     return result
 
 
@@ -247,7 +247,7 @@ def _each(items: Sequence[Item], function: Callable[[Item], Made], settings: Set
     return [future.result() for future in futures]
 
 
-def _announce(result: Result) -> None:
+def _announce(job: Job, result: Result) -> None:
     """Show the numbers of the whole run in the Prefect UI."""
     rows = [
         {"stage": stage, "artifacts": len(handles), "reused": sum(one.reused for one in handles)}
@@ -255,5 +255,9 @@ def _announce(result: Result) -> None:
         for stage, handles in result.stages.items()
     ]
     announce.table("result", rows, "What each stage gave")
-    if result.composition:
-        announce.table("composition", result.composition, "Clusters against conditions")
+    for stage, text in (("train", "The training in MLflow"), ("cluster", "The clustering in MLflow")):
+        if stage in result.stages:
+            made = result.stages[stage][0]
+            found = records.read(job.objects, made.kind, made.key).details
+            announce.link(f"mlflow-{stage}", str(found["run_url"]), text)
+    announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")

@@ -9,17 +9,21 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.group import GroupMetadata
 from zarr.storage import ObjectStore, WrapperStore
 
-from storage.errors import DamagedStoreError, InputError, MissingInputError, StoreError
+from storage.backends import FAULTS, reason
+from storage.errors import ChipcyteError, DamagedStoreError, InputError, MissingInputError, StoreError
 from storage.objects import Objects
 from storage.regions import Region, check_aligned
 
 Digests = dict[str, tuple[int, str]]
+ALL_SHARDS: Any = {
+    "write_empty_chunks": True
+}  # one of zeros is written too, so that a missing one is known as lost
 
 
 def digest(content: bytes) -> tuple[int, str]:
@@ -27,23 +31,37 @@ def digest(content: bytes) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-class DigestingStore(WrapperStore[Store]):
-    """A zarr store that notes the size and SHA-256 of every object written through it.
+class CheckedStore(WrapperStore[Store]):
+    """A zarr store that notes what is written through it, and misses what is not there.
 
-    So an artifact's digest is known without reading its bytes back.
+    The size and SHA-256 of every object are noted, so an artifact's digest is known without reading its
+    bytes back. A shard that is not there is an error: zarr would read it as zeros.
     """
 
-    def __init__(self, store: Store, written: Digests, folder: str) -> None:
+    def __init__(self, store: Store, objects: Objects, written: Digests, folder: str) -> None:
         super().__init__(store)
+        self.objects = objects
         self.written = written
         self.folder = folder
 
-    def _with_store(self, store: Store) -> "DigestingStore":
+    def _with_store(self, store: Store) -> "CheckedStore":
         """Zarr calls this when it needs the same store with another mode: the notes stay shared."""
-        return DigestingStore(store, self.written, self.folder)
+        return CheckedStore(store, self.objects, self.written, self.folder)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read one object or a part of it; DamagedStoreError if it is a shard and missing."""
+        found = await super().get(key, prototype, byte_range)
+        if found is None:
+            self.objects.check_present()
+            if key.startswith("c/"):
+                raise DamagedStoreError(f"the shard {self.folder}/{key} is missing in {self.objects.url}")
+        return found
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one object and note its digest."""
+        self.objects.check_present()
         await super().set(key, value)
         self.written[f"{self.folder}/{key}"] = digest(value.to_bytes())
 
@@ -91,15 +109,21 @@ class ZarrArray:
 def _clear_errors(verb: str, path: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise StoreError(f"could not {verb} the array {path}: {error.strerror or error}") from error
-    except RuntimeError as error:  # a codec that meets bytes it did not write
-        raise DamagedStoreError(f"could not {verb} the array {path}: {error}; run the stage again") from error
+    except ChipcyteError:
+        raise
+    except FAULTS as error:
+        raise StoreError(f"could not {verb} {path}: {reason(error)}") from error
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        # A codec, or zarr's reader of metadata, that meets bytes it did not write.
+        raise DamagedStoreError(
+            f"could not {verb} {path}: its bytes are not what was written ({reason(error)}); "
+            "`chipcyte check` says more"
+        ) from error
 
 
-def _zarr_store(objects: Objects, folder: str, written: Digests) -> DigestingStore:
+def _zarr_store(objects: Objects, folder: str, written: Digests) -> CheckedStore:
     """Return a zarr store rooted at `folder`; from a higher root zarr would write groups on the way."""
-    return DigestingStore(ObjectStore(objects.below(folder)), written, folder)
+    return CheckedStore(ObjectStore(objects.below(folder)), objects, written, folder)
 
 
 def codec(dtype: str) -> BloscCodec:
@@ -132,6 +156,7 @@ def create_array(objects: Objects, path: str, spec: ArraySpec, written: Digests)
             fill_value=0,
             dimension_names=spec.axes,
             zarr_format=3,
+            config=ALL_SHARDS,
         )
     return open_array(objects, path, written)
 
@@ -141,7 +166,10 @@ def open_array(objects: Objects, path: str, written: Digests | None = None) -> Z
     notes: Digests = {} if written is None else written
     if not objects.exists(f"{path}/zarr.json"):
         raise MissingInputError(f"expected an array at {objects.uri(path)}, found none")
-    array = zarr.open_array(_zarr_store(objects, path, notes), mode="r+", zarr_format=3)
+    with _clear_errors("open", path):
+        array = zarr.open_array(
+            _zarr_store(objects, path, notes), mode="r+", zarr_format=3, config=ALL_SHARDS
+        )
     names = getattr(array.metadata, "dimension_names", None) or ()
     spec = ArraySpec(
         shape=array.shape,
@@ -157,13 +185,17 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any]:
     """Return the attributes of a zarr group; MissingInputError if there is none at `path`."""
     if not objects.exists(f"{path}/zarr.json"):
         raise MissingInputError(f"expected a zarr group at {objects.uri(path)}, found none")
-    group = zarr.open_group(_zarr_store(objects, path, {}), mode="r", zarr_format=3)
-    return dict(group.attrs)
+    with _clear_errors("open", path):
+        group = zarr.open_group(_zarr_store(objects, path, {}), mode="r", zarr_format=3)
+        return dict(group.attrs)
 
 
-def open_group(objects: Objects, path: str, written: Digests, *, mode: Literal["r", "w"]) -> Any:
-    """Return a zarr group for libraries that write into one themselves (AnnData)."""
-    return zarr.open_group(_zarr_store(objects, path, written), mode=mode, zarr_format=3)
+@contextmanager
+def opened_group(objects: Objects, path: str, written: Digests, *, mode: Literal["r", "w"]) -> Iterator[Any]:
+    """Lend a zarr group to libraries that write into one themselves (AnnData); their errors become ours."""
+    with _clear_errors("read" if mode == "r" else "write", path):
+        store = _zarr_store(objects, path, written)
+        yield zarr.open_group(store, mode=mode, zarr_format=3)
 
 
 def power_of_two_shards(

@@ -26,9 +26,13 @@ def labels_path(clean_key: str, labels_key: str) -> str:
     return f"{labels_group_path(clean_key)}/{labels_key}"
 
 
-def manifest_path(kind: str, key: str) -> str:
-    """Return the path of the list of an artifact's objects with their sizes and digests."""
-    return f"{artifact_folder(kind, key)}/manifest.json"
+def manifest_path(kind: str, key: str, digest: str) -> str:
+    """Return the path of the list of an artifact's objects with their sizes and digests.
+
+    Its name holds its own digest, so two processes that finish one artifact at once cannot replace each
+    other's list: the record names the one that holds.
+    """
+    return f"{artifact_folder(kind, key)}/manifest-{digest[:16]}.json"
 
 
 def record_path(kind: str, key: str) -> str:

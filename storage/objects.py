@@ -2,20 +2,31 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.exceptions import AlreadyExistsError
 
+from storage.backends import FAULTS, backend, persist, reason
 from storage.errors import InputError, MissingInputError, StoreError
 
 MARKER = "chipcyte.json"
 MARKER_TEXT = b'{"format":"chipcyte store","version":1}\n'
+STAGING = re.compile(r"#\d+$")  # what obstore writes before it renames; a killed process leaves it behind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a listing."""
+
+    name: str
+    size_bytes: int
+    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -23,105 +34,171 @@ class Objects:
     """The named byte objects below one URL.
 
     Names are relative, separated by "/". A put is atomic: a reader sees the whole object or none.
+    A name that is not there raises MissingInputError, anything else that goes wrong StoreError.
     """
 
     url: str
     backend: Any
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the URL alone: credentials stay in each machine's own environment."""
+        return _objects, (self.url,)
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; None on S3."""
+        return None if self.url.startswith("s3://") else Path(self.url)
+
     def get(self, name: str) -> bytes:
         """Return the bytes of one object; MissingInputError if there is none of this name."""
         try:
             return bytes(obstore.get(self.backend, name).bytes())
-        except (NotFoundError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            self.check_present()
             raise MissingInputError(f"expected {name} in {self.url}, found nothing of that name") from error
-        except BaseError as error:
-            raise self._unreachable("read", name, error) from error
+        except FAULTS as error:
+            raise self._failed("read", name, error) from error
 
     def put(self, name: str, content: bytes) -> None:
         """Write one object whole, replacing one of the same name."""
-        try:
+        self.check_present()
+        with self._clear("write", name):
             obstore.put(self.backend, name, content)
-        except (BaseError, OSError) as error:
-            raise self._unreachable("write", name, error) from error
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write one object only if the name is free; return whether it was written by this call."""
-        try:
-            obstore.put(self.backend, name, content, mode="create", use_multipart=False)
-        except (AlreadyExistsError, FileExistsError):
-            return False
-        except (BaseError, OSError) as error:
-            raise self._unreachable("write", name, error) from error
-        return True
+        """Write one object only if the name is free; return whether it was written by this call.
+
+        On S3, False may also mean that our own write came through but its answer was lost: read the object
+        to learn whose it is.
+        """
+        self.check_present()
+        return self._create(name, content)
 
     def exists(self, name: str) -> bool:
         """Return whether there is an object of this name."""
-        try:
-            obstore.head(self.backend, name)
-        except (NotFoundError, FileNotFoundError):
-            return False
-        except BaseError as error:
-            raise self._unreachable("look up", name, error) from error
-        return True
+        found = self._exists(name)
+        if not found:
+            self.check_present()
+        return found
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the names of all objects below a folder `prefix`, in sorted order."""
-        for name, _ in self.sizes(prefix):
-            yield name
+        for entry in self.entries(prefix):
+            yield entry.name
 
     def sizes(self, prefix: str) -> list[tuple[str, int]]:
         """Return (name, size in bytes) of all objects below a folder `prefix`, sorted by name."""
+        return [(entry.name, entry.size_bytes) for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """Return all objects below a folder `prefix`, sorted by name; none if there is no such folder."""
         try:
             found = [
-                (entry["path"], int(entry["size"]))
+                Entry(entry["path"], int(entry["size"]), entry["last_modified"])
                 for batch in obstore.list(self.backend, prefix or None)
                 for entry in batch
             ]
-        except (NotFoundError, FileNotFoundError):
+        except FileNotFoundError:
+            found = []
+        except FAULTS as error:
+            raise self._failed("list", prefix, error) from error
+        return sorted(found, key=lambda entry: entry.name)
+
+    def leftovers(self) -> list[Entry]:
+        """Return the half-written files that killed processes left in a folder, which no listing shows."""
+        if self.folder is None:
             return []
-        except BaseError as error:
-            raise self._unreachable("list", prefix, error) from error
-        return sorted(found)
+        found = []
+        with self._clear("list", ""):
+            for path in sorted(self.folder.rglob("*#*")):
+                if STAGING.search(path.name) and path.is_file():
+                    facts = path.stat()
+                    when = datetime.fromtimestamp(facts.st_mtime, UTC)
+                    found.append(Entry(path.relative_to(self.folder).as_posix(), facts.st_size, when))
+        return found
 
     def delete(self, names: list[str]) -> None:
         """Remove objects; names that are already gone are no error."""
         for name in names:
-            try:
-                obstore.delete(self.backend, name)
-            except (NotFoundError, FileNotFoundError):
-                continue
-            except BaseError as error:
-                raise self._unreachable("delete", name, error) from error
+            with self._clear("delete", name):
+                try:
+                    self._remove(name)
+                except FileNotFoundError:
+                    continue
 
     def below(self, folder: str) -> Any:
         """Return the obstore backend of a folder of this store, for libraries that want their own root."""
-        return _backend(f"{self.url}/{folder}")
+        self.check_present()
+        with self._clear("open", folder):
+            return backend(f"{self.url}/{folder}")
 
     def uri(self, name: str) -> str:
         """Return the full address of a name in this store."""
         return f"{self.url}/{name}" if name else self.url
 
-    def _unreachable(self, verb: str, name: str, error: Exception) -> StoreError:
-        reason = str(error).strip().splitlines()[0]
-        return StoreError(f"could not {verb} {name!r} in the store {self.url}: {reason}")
+    def check_present(self) -> None:
+        """Raise StoreError if the store's folder is gone (a disk taken away, a folder removed).
+
+        Without this a write would make the folder anew, and a read would take all for missing.
+        """
+        if self.folder is not None and not (self.folder / MARKER).exists():
+            raise StoreError(
+                f"the store {self.url} has gone: its {MARKER} is not there any more; "
+                "bring the disk or folder back and run the same command again"
+            )
+
+    def _create(self, name: str, content: bytes) -> bool:
+        with self._clear("write", name):
+            try:
+                persist(lambda: obstore.put(self.backend, name, content, mode="create", use_multipart=False))
+            except (AlreadyExistsError, FileExistsError):
+                return False
+        return True
+
+    def _exists(self, name: str) -> bool:
+        with self._clear("look up", name):
+            try:
+                obstore.head(self.backend, name)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _remove(self, name: str) -> None:
+        if self.folder is not None and STAGING.search(name):
+            (self.folder / name).unlink()  # obstore refuses names of this form
+            return
+        obstore.delete(self.backend, name)
+
+    @contextmanager
+    def _clear(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            raise self._failed(verb, name, error) from error
+
+    def _failed(self, verb: str, name: str, error: BaseException) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        what = f"{name!r} in the store" if name else "the store"
+        return StoreError(f"could not {verb} {what} {self.url}: {reason(error)}")
 
 
 def normal_url(location: str) -> str:
     """Return the one spelling of a store's location: an absolute folder path, or s3://bucket/prefix."""
     if re.match(r"^s3a?://", location):
-        return location.rstrip("/")
+        bucket, _, prefix = location.partition("://")[2].partition("/")
+        if not bucket:
+            raise InputError(f"expected s3://bucket/prefix as the store, found {location!r}")
+        return f"s3://{bucket}/{prefix}".rstrip("/")
     if location.startswith("file://"):
         location = unquote(urlsplit(location).path)
-    if "://" in location:
+    if "://" in location or not location:
         raise InputError(f"expected a folder or s3://bucket/prefix as the store, found {location!r}")
     return str(Path(location).expanduser().absolute())
 
 
-@lru_cache(maxsize=256)
-def _backend(url: str) -> Any:
-    if url.startswith("s3"):
-        return S3Store.from_url(url)
-    return LocalStore(url, mkdir=True)
+def _objects(url: str) -> Objects:
+    return Objects(url, backend(url))
 
 
 def open_store(location: str, *, create: bool = False) -> Objects:
@@ -130,7 +207,7 @@ def open_store(location: str, *, create: bool = False) -> Objects:
     Parameters
     ----------
     location
-        A folder, or `s3://bucket/prefix` (credentials and endpoint from the usual AWS_* variables).
+        A folder, or `s3://bucket/prefix` (credentials, region and endpoint from the usual AWS_* variables).
     create
         Make an empty or missing place into a store.
 
@@ -140,26 +217,31 @@ def open_store(location: str, *, create: bool = False) -> Objects:
         The place holds something that is not a chipcyte store.
     MissingInputError
         There is no store and `create` is off.
+    StoreError
+        The place cannot be reached, read or written.
     """
     url = normal_url(location)
     _check_folder(url, create=create)
-    objects = Objects(url, _backend(url))
-    if objects.exists(MARKER):
+    try:
+        objects = _objects(url)
+    except FAULTS as error:
+        raise StoreError(f"could not open the store {url}: {reason(error)}") from error
+    if objects._exists(MARKER):
         return objects
-    if any(True for _ in objects.names("")):
+    if objects.entries(""):
         raise InputError(
             f"{url} is not a chipcyte store: expected {MARKER} or an empty folder, found other files; "
             "name another place with --store"
         )
     if not create:
         raise MissingInputError(f"there is no store at {url}; ingest or run something into it first")
-    objects.create(MARKER, MARKER_TEXT)
+    objects._create(MARKER, MARKER_TEXT)
     return objects
 
 
 def _check_folder(url: str, *, create: bool) -> None:
     """Say clearly what is wrong with a local folder before obstore makes it."""
-    if url.startswith("s3"):
+    if url.startswith("s3://"):
         return
     folder = Path(url)
     if folder.exists() and not folder.is_dir():

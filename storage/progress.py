@@ -8,6 +8,7 @@ from storage import layout
 from storage.arrays import Digests
 from storage.keys import canonical_json
 from storage.objects import Objects
+from storage.records import missing_objects
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,27 @@ class Ledger:
         self.objects.put(f"{self.folder}/{unit}.json", canonical_json(content).encode())
 
     def done(self) -> dict[str, Done]:
-        """Return the complete units by name."""
-        names = list(self.objects.names(self.folder))
-        return {name.rsplit("/", 1)[1].removesuffix(".json"): self._read(name) for name in names}
+        """Return the complete units by name.
 
-    def _read(self, name: str) -> Done:
-        content = json.loads(self.objects.get(name))
-        written = {path: (size, digest) for path, (size, digest) in content["written"].items()}
-        return Done(content["result"], written)
+        A unit whose marker is torn, or whose objects are not there with their sizes, is not complete.
+        """
+        markers = {name: self._read(name) for name in self.objects.names(self.folder)}
+        found = {_unit(name): done for name, done in markers.items() if done is not None}
+        every = {path: entry for done in found.values() for path, entry in done.written.items()}
+        missing = set(missing_objects(self.objects, every))
+        return {unit: done for unit, done in found.items() if missing.isdisjoint(done.written)}
+
+    def _read(self, name: str) -> Done | None:
+        try:
+            content = json.loads(self.objects.get(name))
+            written = {path: (size, digest) for path, (size, digest) in content["written"].items()}
+            return Done(content["result"], written)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None  # torn by a power cut: the unit is worked on again
+
+
+def _unit(marker: str) -> str:
+    return marker.rsplit("/", 1)[1].removesuffix(".json")
 
 
 def clear(objects: Objects, kind: str, key: str) -> None:

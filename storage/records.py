@@ -1,6 +1,7 @@
 """Commit records: an artifact exists if and only if its record does. Written last, once, never changed."""
 
 import json
+import posixpath
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +17,7 @@ from storage.keys import canonical_json, digest_text
 from storage.objects import Objects
 
 KINDS = ("raw", "sample", "truth", "clean", "labels", "patches", "model", "embedding", "clusters", "report")
+NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
 
 class Reference(BaseModel):
@@ -75,22 +77,60 @@ def commit(objects: Objects, record: Record, written: Mapping[str, tuple[int, st
     ----------
     written
         Size and SHA-256 of every object of the artifact, by store-relative path.
+
+    Raises
+    ------
+    DamagedStoreError
+        An object that was written is not there any more, or not whole; nothing is committed.
     """
+    check_written(objects, record.kind, record.key, written)
     manifest = canonical_json({path: list(entry) for path, entry in sorted(written.items())})
+    digest = digest_text(manifest)
     if written:
-        objects.put(layout.manifest_path(record.kind, record.key), manifest.encode())
+        objects.put(layout.manifest_path(record.kind, record.key, digest), manifest.encode())
     full = record.model_copy(
-        update={"digest": digest_text(manifest), "created": now(), "versions": dict(software_versions())}
+        update={"digest": digest, "created": now(), "versions": dict(software_versions())}
     )
     text = json.dumps(full.model_dump(mode="json"), indent=1, sort_keys=True)
     if objects.create(layout.record_path(record.kind, record.key), text.encode()):
         return full
-    return read(objects, record.kind, record.key)
+    standing = read(objects, record.kind, record.key)
+    if standing.digest != digest:
+        objects.delete([layout.manifest_path(record.kind, record.key, digest)])
+    return standing
+
+
+def check_written(objects: Objects, kind: str, key: str, written: Mapping[str, tuple[int, str]]) -> None:
+    """Raise DamagedStoreError unless all objects are there with the sizes they were written with."""
+    missing = missing_objects(objects, written)
+    if missing:
+        raise DamagedStoreError(
+            f"{kind} {key} cannot be finished: {len(missing)} of its {len(written)} objects are missing or "
+            f"not whole in {objects.url}, {missing[0]} first; run the same command again"
+        )
+
+
+def missing_objects(objects: Objects, written: Mapping[str, tuple[int, str]]) -> list[str]:
+    """Return which objects are not there with the sizes they were written with; reads no object."""
+    places: dict[str, list[str]] = {}  # labels lie in two artifacts' folders; what is between is not listed
+    for path in written:
+        places.setdefault("/".join(path.split("/")[:3]), []).append(posixpath.dirname(path))
+    found: dict[str, int] = {}
+    for folders in places.values():
+        found.update(objects.sizes(posixpath.commonpath(folders)))
+    return sorted(path for path, (size, _) in written.items() if found.get(path) != size)
 
 
 def read_manifest(objects: Objects, record: Record) -> Digests:
     """Return size and SHA-256 of an artifact's objects; DamagedStoreError if the manifest was changed."""
-    text = objects.get(layout.manifest_path(record.kind, record.key)).decode()
+    if record.digest == NOTHING_WRITTEN:
+        return {}
+    try:
+        text = objects.get(layout.manifest_path(record.kind, record.key, record.digest)).decode()
+    except (MissingInputError, UnicodeDecodeError) as error:
+        raise DamagedStoreError(
+            f"the manifest of {record.kind} {record.key} is missing or damaged"
+        ) from error
     if digest_text(text) != record.digest:
         raise DamagedStoreError(f"the manifest of {record.kind} {record.key} does not match its record")
     return {path: (int(size), str(digest)) for path, (size, digest) in json.loads(text).items()}

@@ -49,15 +49,19 @@ def write_table(
         obsm=dict(matrices or {}),
     )
     objects.delete(list(objects.names(path)))
-    with anndata.settings.override(auto_shard_zarr_v3=False):
-        write_elem(arrays.open_group(objects, path, written, mode="w"), "/", table)
+    with (
+        anndata.settings.override(auto_shard_zarr_v3=False),
+        arrays.opened_group(objects, path, written, mode="w") as group,
+    ):
+        write_elem(group, "/", table)
 
 
 def read_table(objects: Objects, path: str) -> anndata.AnnData:
     """Read a table whole; MissingInputError if there is none at `path`."""
     if not objects.exists(f"{path}/zarr.json"):
         raise MissingInputError(f"expected a table at {objects.uri(path)}, found none")
-    table: anndata.AnnData = read_elem(arrays.open_group(objects, path, {}, mode="r"))
+    with arrays.opened_group(objects, path, {}, mode="r") as group:
+        table: anndata.AnnData = read_elem(group)
     return table
 
 

@@ -7,12 +7,11 @@ from uuid import UUID
 
 from prefect.artifacts import (
     create_link_artifact,
-    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 
 from tasks.chunked import Listener, Throttle
 
@@ -69,13 +68,7 @@ def table(key: str, rows: list[dict[str, Any]], description: str) -> None:
 def link(key: str, url: str, text: str) -> None:
     """Show a link in the Prefect UI; nothing where no task or flow runs."""
     if _within_a_run():
-        create_link_artifact(link=url, link_text=text, key=key)
-
-
-def page(key: str, markdown: str, description: str) -> None:
-    """Show a text in the Prefect UI; nothing where no task or flow runs."""
-    if _within_a_run():
-        create_markdown_artifact(markdown=markdown, key=key, description=description)
+        create_link_artifact(link=url, link_text=text, key=key, description=text)
 
 
 def warn(text: str) -> None:
@@ -84,6 +77,4 @@ def warn(text: str) -> None:
 
 
 def _within_a_run() -> bool:
-    from prefect.context import FlowRunContext
-
     return TaskRunContext.get() is not None or FlowRunContext.get() is not None

@@ -66,7 +66,6 @@ def _cluster(
     )
     rows = shares.rows()
     run_facts = _track(objects, key, embedding, settings, metrics, rows, tracking)
-    announce.table("clusters", rows, "Cells of each condition in each cluster, and percent of the condition")
     return Outcome(
         path=path,
         written=written,
@@ -115,7 +114,6 @@ def _track(
     training = records.read(objects, "model", model).details
     tags = tracking.tags | {"chipcyte.key": key, "chipcyte.training_run": str(training["run_id"])}
     with tracked_run(tracking.experiment, f"cluster {key[:8]}", tracking_uri=tracking.uri, tags=tags) as run:
-        announce.link("mlflow-clusters", run.url, "The clustering in MLflow")
         run.params({"cluster": question(settings), "model": model})
         run.dataset(tracking.experiment, record.digest, objects.uri(record.path), record.counts)
         run.metrics(metrics)

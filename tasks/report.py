@@ -95,7 +95,7 @@ def _content(
         provenance=_provenance(objects, found, every, tracking),
         composition=report_pictures.composition_of(view),
         pictures=(
-            report_pictures.examples(objects, trails[: settings.examples]),
+            report_pictures.examples(objects, _chosen(objects, trails, settings.examples)),
             report_pictures.populations(objects, view, trails, settings.patches_per_cluster),
             report_pictures.learning(objects, model),
         ),
@@ -103,6 +103,17 @@ def _content(
         scores=_scores(found),
         cautions=(FITTED_CAUTION, TRUTH_CAUTION) if truth else (FITTED_CAUTION,),
     )
+
+
+def _chosen(objects: Objects, trails: list[Trail], count: int) -> list[Trail]:
+    """Return the acquisitions shown: of each condition one, then the next of each."""
+    turns: dict[str, int] = {}
+    order: list[tuple[int, int]] = []
+    for number, trail in enumerate(trails):
+        condition = str(records.read(objects, "sample", trail.sample.key).settings["condition"])
+        turns[condition] = turns.get(condition, 0) + 1
+        order.append((turns[condition], number))
+    return [trails[number] for _, number in sorted(order)[:count]]
 
 
 def _sentences(found: Record, cells: int, acquisitions: int) -> tuple[str, ...]:

@@ -75,7 +75,6 @@ def _train(
         tracking_uri=tracking.uri,
         tags=tracking.tags | {"chipcyte.key": key},
     ) as run:
-        announce.link("mlflow-training", run.url, "The training in MLflow")
         run.params({"train": question(settings), "data": summary(cells, hold)})
         run.dataset(tracking.experiment, data_digest(patches), objects.url, {"cells": len(cells)})
         trained = _fit(objects, key, ncyx, hold, settings, run)

@@ -64,8 +64,8 @@ def measure_cells(
     Returns
     -------
     Columns of `COLUMN_TYPES`, equally long. The box is [y0, y1) x [x0, x1). The axes are those of the ellipse
-    with the same second moments. `orientation_deg`, in (-90, 90], is the angle of the long axis from the
-    vertical, counter-clockwise positive. `touches_edge` tells cells that touch the image's border or a pixel
+    with the same second moments. `orientation_deg`, in (-90, 90], is the rotation, counter-clockwise, that
+    would make the long axis vertical. `touches_edge` tells cells that touch the image's border or a pixel
     outside the frame (8 neighbours).
 
     Raises
@@ -82,7 +82,7 @@ def measure_cells(
     signed = labels_yx.astype(np.int64)  # regionprops takes no unsigned 64 bit
     intensity = finite_float32(intensity_yx, "intensity_yx")
     table = regionprops_table(signed, intensity, properties=_PROPERTIES)
-    orientation_deg = np.rad2deg(table["orientation"])
+    orientation_deg = -np.rad2deg(table["orientation"])
     columns = {
         "label": table["label"],
         "centroid_y_px": table["centroid-0"],

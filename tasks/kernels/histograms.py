@@ -78,8 +78,10 @@ def otsu(histogram: NDArray[np.int64]) -> float:
     """
     if not histogram.any():
         return 1.0
-    counts_and_centres = histogram, (np.arange(histogram.size) + 0.5) / histogram.size
-    return float(threshold_otsu(hist=counts_and_centres))
+    centres = (np.arange(histogram.size) + 0.5) / histogram.size
+    if np.count_nonzero(histogram) == 1:
+        return float(centres[histogram.argmax()])
+    return float(threshold_otsu(hist=(histogram, centres)))
 
 
 def histogram_percentiles(histogram: NDArray[np.int64], percentiles: Sequence[float]) -> tuple[float, ...]:
@@ -101,7 +103,7 @@ def histogram_percentiles(histogram: NDArray[np.int64], percentiles: Sequence[fl
         raise ValueError("percentiles: expected a counted pixel, found none; is the whole plane 0?")
     cumulated = np.concatenate([[0], np.cumsum(histogram)])
     wanted = np.asarray(percentiles, float) / 100 * cumulated[-1]
-    # Empty bins repeat a cumulated count; a value must lie in a filled bin.
+    wanted = wanted.clip(min=np.finfo(float).tiny)  # the smallest value lies in a filled bin, too
     bins = np.searchsorted(cumulated[1:], wanted, side="left").clip(max=histogram.size - 1)
     share = (wanted - cumulated[bins]) / histogram[bins].clip(min=1)
     return tuple(float(value) for value in (bins + np.clip(share, 0, 1)) / histogram.size)

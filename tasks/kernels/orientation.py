@@ -216,6 +216,8 @@ def _reduced(yx: NDArray[np.float32]) -> NDArray[np.float32]:
 def _groove_edges(
     yx: NDArray[np.float32], sigma_px: float, quantile: float, bright_mads: float
 ) -> NDArray[np.bool_]:
+    if min(yx.shape) < 3:  # too narrow for a gradient
+        return np.zeros(yx.shape, bool)
     smooth = gaussian_filter(yx, sigma_px)
     median = float(np.median(smooth))
     spread = float(np.median(np.abs(smooth - median)))

@@ -122,10 +122,12 @@ class ThresholdSegmenter:
         ground = inside & (smooth < (levels.dark + levels.bright) / 2)
         side_px = 2 * round(1.5 * self.diameter_px) + 1
         contrast = smooth - _masked_mean(smooth, ground, side_px, levels.dark)
-        mask = inside & (contrast > levels.least_contrast)
+        mask = inside & (contrast > levels.least_contrast / 2)
         blurred = ndimage.gaussian_filter(filled, self.diameter_px / 8, truncate=3)
         hills = split_hills(blurred, mask, least_rise=0.01 * (levels.bright - levels.dark))
-        mask &= contrast > self.half_height * _own_brightness(contrast, hills)[hills]
+        brightness = _own_brightness(contrast, hills)
+        brightness[brightness < levels.least_contrast] = np.inf
+        mask &= contrast > self.half_height * brightness[hills]
         mask = ndimage.binary_opening(mask, _CROSS)
         whole: Mask = remove_small_holes(mask, max_size=self.smallest_px)
         return whole
@@ -140,7 +142,7 @@ class Levels:
     dark, bright
         Mean of the background and of the nuclei.
     least_contrast
-        What a nucleus's rim must at least stand above the background round it.
+        What a nucleus must at least stand above the background round it; its rim, half of that.
     """
 
     dark: float

@@ -53,7 +53,7 @@ def split_hills(
 def _joined(
     peaks: NDArray[np.float64], pairs: NDArray[np.int32], passes: Heights, least_rise: float, neck: float
 ) -> Labels:
-    """Number of the hill of each basin, for neighbours `pairs` (n, 2) and their `passes` (n,), highest first."""
+    """Number of the hill of each basin, for neighbours `pairs` (n, 2) and `passes` (n,), highest first."""
     parent = list(range(peaks.size))
     height = peaks.tolist()
 

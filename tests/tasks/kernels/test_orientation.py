@@ -19,7 +19,7 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 def grooves(angle_deg, *, side_px=400, seed=0):
-    """Stripes 20 px apart that a counter-clockwise rotation by the angle makes vertical, under noise of their own height."""
+    """Stripes 20 px apart that a counter-clockwise rotation makes vertical, under noise of their own height."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side_px, :side_px]
     across = x * np.cos(np.deg2rad(angle_deg)) + y * np.sin(np.deg2rad(angle_deg))
@@ -90,7 +90,9 @@ def test_without_edges_nothing_is_claimed(shape):
 
 def test_pooling_outvotes_an_image_without_grooves():
     noise = np.random.default_rng(1).normal(size=(400, 400))
-    found = pool_orientations([estimate_rotation_deg(yx) for yx in (grooves(-33.0), grooves(-33.0, seed=2), noise)])
+    found = pool_orientations(
+        [estimate_rotation_deg(yx) for yx in (grooves(-33.0), grooves(-33.0, seed=2), noise)]
+    )
     assert apart_deg(found.angle_deg, -33) < 0.1
 
 
@@ -175,6 +177,13 @@ def test_labels_keep_their_dtype_and_values():
 def test_the_mirror_fill_makes_no_edge():
     flat = np.full((50, 50), 3, np.uint16)
     np.testing.assert_allclose(rotate(flat, 31.0), 3, rtol=1e-6)
+
+
+@given(shapes, st.integers(0, 5))
+def test_tiny_images_of_noise_do_no_harm(shape, seed):
+    found = estimate_rotation_deg(np.random.default_rng(seed).random(shape))
+    assert 0 <= found.confidence <= 1
+    assert -90 < found.angle_deg <= 90
 
 
 def test_an_unknown_order_is_an_error():

@@ -1,0 +1,171 @@
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from storage.errors import ChipcyteError, FormatError
+from storage.progress import Done, Ledger
+from tasks import chunked
+from tasks.chunked import IN_FLIGHT, Throttle, run_units
+from tasks.settings import Resources
+from tests.support import QUICK, SERIAL, carry, contents, found_in
+
+
+@dataclass(frozen=True)
+class Number:
+    value: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.value:04d}"
+
+
+NUMBERS = [Number(value) for value in (3, 1, 2, 9, 7)]
+
+
+def square(unit: Number) -> Done:
+    return Done(unit.value**2, {f"x/{unit.name}": (1, "ab")})
+
+
+def fails_at_nine(unit: Number) -> Done:
+    if unit.value == 9:
+        raise FormatError("nine is no number")
+    return square(unit)
+
+
+def kills_its_process(unit: Number, *, marker: Path | None) -> Done:
+    """Like a worker that is killed for its memory: once if there is a marker to remember it by, else always."""
+    if unit.value == 9 and not (marker and marker.exists()):
+        if marker:
+            marker.touch()
+        os._exit(137)
+    return square(unit)
+
+
+@pytest.fixture(params=["serial", "dask", "scheduler"])
+def resources(request):
+    if request.param == "serial":
+        return SERIAL
+    local = request.getfixturevalue("two_workers")
+    if request.param == "dask":
+        return local
+    address = chunked._clients.get(local).cluster.scheduler_address
+    return Resources(compute=address, workers=2)
+
+
+def ledger(store, step="step"):
+    return Ledger(store, "clean", "ab", step)
+
+
+def test_results_come_in_the_order_of_the_units(resources, store):
+    heard = []
+    units = run_units(
+        square,
+        NUMBERS,
+        ledger=ledger(store),
+        resources=resources,
+        listener=lambda *news: heard.append(news),
+    )
+    assert units.results == [9, 1, 4, 81, 49]
+    assert (units.computed, units.reused) == (5, 0)
+    assert units.written == {f"x/{unit.name}": (1, "ab") for unit in NUMBERS}
+    assert heard == [(done, 5) for done in range(6)]
+
+
+def test_marked_units_are_not_worked_on_again(resources, store):
+    run_units(square, NUMBERS[:3], ledger=ledger(store), resources=resources)
+    units = run_units(square, NUMBERS, ledger=ledger(store), resources=resources)
+    assert units.results == [9, 1, 4, 81, 49]
+    assert (units.computed, units.reused) == (2, 3)
+    assert units.written.keys() == {f"x/{unit.name}" for unit in NUMBERS}
+
+
+def test_an_error_keeps_its_class_and_text_and_what_is_done_stays_done(resources, store):
+    with pytest.raises(FormatError, match="nine is no number"):
+        run_units(fails_at_nine, NUMBERS, ledger=ledger(store), resources=resources)
+    assert "0009" not in ledger(store).done()
+    assert run_units(square, NUMBERS, ledger=ledger(store), resources=resources).results[3] == 81
+    if resources.compute == "serial":
+        assert ledger(store).done().keys() == {unit.name for unit in NUMBERS}
+
+
+def test_no_units_are_no_work(store):
+    units = run_units(square, [], ledger=ledger(store), resources=SERIAL)
+    assert (units.results, units.written, units.computed) == ([], {}, 0)
+
+
+def test_no_cluster_is_started_where_nothing_is_missing(store, monkeypatch):
+    run_units(square, NUMBERS, ledger=ledger(store), resources=SERIAL)
+    monkeypatch.setattr(chunked, "_connect", lambda _: pytest.fail("a cluster was started"))
+    unused = Resources(compute="local", workers=7)
+    assert run_units(square, NUMBERS, ledger=ledger(store), resources=unused).computed == 0
+
+
+def test_few_units_are_in_flight_however_many_wait(two_workers, store, monkeypatch):
+    out, widest, submit, result = 0, 0, chunked._submit, chunked._result
+
+    def submitted(*args):
+        nonlocal out, widest
+        out += 1
+        widest = max(widest, out)
+        return submit(*args)
+
+    def returned(future):
+        nonlocal out
+        out -= 1
+        return result(future)
+
+    monkeypatch.setattr(chunked, "_submit", submitted)
+    monkeypatch.setattr(chunked, "_result", returned)
+    many = [Number(value) for value in range(40)]
+    run_units(square, many, ledger=ledger(store), resources=two_workers)
+    assert out == 0
+    assert widest == IN_FLIGHT * 2
+
+
+def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):
+    function = partial(kills_its_process, marker=tmp_path / "died")
+    units = run_units(function, NUMBERS, ledger=ledger(store), resources=two_workers)
+    assert units.results == [9, 1, 4, 81, 49]
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.slow
+def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(store):
+    try:
+        with pytest.raises(ChipcyteError, match=r"raise resources\.memory_bytes or lower resources\.workers"):
+            run_units(
+                partial(kills_its_process, marker=None),
+                NUMBERS,
+                ledger=ledger(store),
+                resources=Resources(compute="local", workers=1, memory_bytes=2**30),
+            )
+    finally:
+        chunked.close()
+
+
+def test_dask_and_a_loop_give_the_same_store(carried, experiment, two_workers, store):
+    with_dask = QUICK.model_copy(update={"resources": two_workers})
+    for found in found_in(experiment):
+        carry(store, found, with_dask)
+    assert contents(store) == contents(carried[0])
+
+
+def test_a_throttle_lets_through_the_first_and_the_last():
+    heard = []
+    throttle = Throttle(lambda *news: heard.append(news), seconds=60)
+    for done in range(1, 6):
+        throttle(done, 5)
+    assert heard == [(1, 5), (5, 5)]
+
+
+def test_a_throttle_speaks_again_after_its_time():
+    heard = []
+    throttle = Throttle(lambda *news: heard.append(news), seconds=0.01)
+    throttle(1, 9)
+    time.sleep(0.02)
+    throttle(2, 9)
+    assert heard == [(1, 9), (2, 9)]
