@@ -16,7 +16,7 @@ setup: $(STAMP) ## Install everything into .venv from the lock file
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --quiet --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
@@ -47,5 +47,5 @@ clean: down ## Remove the demo's data; the environment stays
 	rm -rf demo .chipcyte
 
 lock: ## Resolve the lock file anew (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 	  --fork-strategy fewest --constraint deployments/lock-constraints.txt --no-header --output-file requirements.lock

@@ -42,7 +42,9 @@ def find_inputs(
     InputError
         A path or the table is wrong, two rows match one file, or two acquisitions bear one name.
     """
-    acquisitions = find_acquisitions(inputs, folder_is=settings.folder_is, pages_are=settings.pages_are)
+    acquisitions = find_acquisitions(
+        inputs, folder_is=settings.folder_is, pages_are=settings.pages_are, pattern=settings.pattern
+    )
     _check_names(acquisitions)
     path = samples or samples_beside(inputs)
     rows = read_samples(path) if path else []

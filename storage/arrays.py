@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +12,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec
+from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.group import GroupMetadata
-from zarr.storage import ObjectStore, WrapperStore
+from zarr.storage import MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from storage.backends import FAULTS, reason
 from storage.errors import ChipcyteError, DamagedStoreError, InputError, MissingInputError, StoreError
@@ -21,9 +23,8 @@ from storage.objects import Objects
 from storage.regions import Region, check_aligned
 
 Digests = dict[str, tuple[int, str]]
-ALL_SHARDS: Any = {
-    "write_empty_chunks": True
-}  # one of zeros is written too, so that a missing one is known as lost
+# A shard of zeros is written like any other, so that one that is not there is known to be lost.
+ALL_SHARDS = ArrayConfig(order="C", write_empty_chunks=True)
 
 
 def digest(content: bytes) -> tuple[int, str]:
@@ -35,28 +36,42 @@ class CheckedStore(WrapperStore[Store]):
     """A zarr store that notes what is written through it, and misses what is not there.
 
     The size and SHA-256 of every object are noted, so an artifact's digest is known without reading its
-    bytes back. A shard that is not there is an error: zarr would read it as zeros.
+    bytes back. A shard that is not there is an error: zarr would read it as zeros. For writing, no shard is
+    there: zarr would read the old one, which a whole new one replaces, and fail if that is torn.
     """
 
-    def __init__(self, store: Store, objects: Objects, written: Digests, folder: str) -> None:
+    def __init__(
+        self, store: Store, objects: Objects, written: Digests, folder: str, *, writing: bool = False
+    ) -> None:
         super().__init__(store)
         self.objects = objects
         self.written = written
         self.folder = folder
+        self.writing = writing
+
+    def for_writing(self) -> "CheckedStore":
+        """Return the same store, in which no shard is there."""
+        return CheckedStore(self._store, self.objects, self.written, self.folder, writing=True)
 
     def _with_store(self, store: Store) -> "CheckedStore":
         """Zarr calls this when it needs the same store with another mode: the notes stay shared."""
-        return CheckedStore(store, self.objects, self.written, self.folder)
+        return CheckedStore(store, self.objects, self.written, self.folder, writing=self.writing)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Read one object or a part of it; DamagedStoreError if it is a shard and missing."""
+        shard = key.startswith("c/")
+        if shard and self.writing:
+            return None
         found = await super().get(key, prototype, byte_range)
         if found is None:
             self.objects.check_present()
-            if key.startswith("c/"):
-                raise DamagedStoreError(f"the shard {self.folder}/{key} is missing in {self.objects.url}")
+        if shard and not found:  # zarr takes an empty file, too, for zeros
+            raise DamagedStoreError(
+                f"the shard {self.folder}/{key} is missing or empty in {self.objects.url}; "
+                "`chipcyte check` says what is lost"
+            )
         return found
 
     async def set(self, key: str, value: Buffer) -> None:
@@ -84,6 +99,7 @@ class ZarrArray:
     path: str
     spec: ArraySpec
     _array: Any
+    _writer: Any
     written: Digests
 
     @property
@@ -102,7 +118,7 @@ class ZarrArray:
         if values.shape != region.shape:
             raise InputError(f"expected values of shape {region.shape} for {self.path}, found {values.shape}")
         with _clear_errors("write", self.path):
-            self._array[region.slices] = values
+            self._writer[region.slices] = values
 
 
 @contextmanager
@@ -156,7 +172,6 @@ def create_array(objects: Objects, path: str, spec: ArraySpec, written: Digests)
             fill_value=0,
             dimension_names=spec.axes,
             zarr_format=3,
-            config=ALL_SHARDS,
         )
     return open_array(objects, path, written)
 
@@ -166,10 +181,11 @@ def open_array(objects: Objects, path: str, written: Digests | None = None) -> Z
     notes: Digests = {} if written is None else written
     if not objects.exists(f"{path}/zarr.json"):
         raise MissingInputError(f"expected an array at {objects.uri(path)}, found none")
+    store = _zarr_store(objects, path, notes)
     with _clear_errors("open", path):
-        array = zarr.open_array(
-            _zarr_store(objects, path, notes), mode="r+", zarr_format=3, config=ALL_SHARDS
-        )
+        array: Any = zarr.open_array(store, mode="r+", zarr_format=3)
+        place = StorePath(store.for_writing())
+        writer = zarr.Array(zarr.AsyncArray(array.metadata, place, config=ALL_SHARDS))
     names = getattr(array.metadata, "dimension_names", None) or ()
     spec = ArraySpec(
         shape=array.shape,
@@ -178,7 +194,7 @@ def open_array(objects: Objects, path: str, written: Digests | None = None) -> Z
         shards=array.shards or array.chunks,
         axes=tuple(str(name) for name in names),
     )
-    return ZarrArray(path, spec, array, notes)
+    return ZarrArray(path, spec, array, writer, notes)
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any]:
@@ -191,11 +207,26 @@ def group_attributes(objects: Objects, path: str) -> dict[str, Any]:
 
 
 @contextmanager
-def opened_group(objects: Objects, path: str, written: Digests, *, mode: Literal["r", "w"]) -> Iterator[Any]:
-    """Lend a zarr group to libraries that write into one themselves (AnnData); their errors become ours."""
+def lent_group(objects: Objects, path: str, written: Digests, *, mode: Literal["r", "w"]) -> Iterator[Any]:
+    """Lend a zarr group to libraries that read or write one themselves (AnnData).
+
+    The group lies in memory, so that their many small requests are one for each object: read before the
+    block, or written after it in place of what was there.
+    """
     with _clear_errors("read" if mode == "r" else "write", path):
-        store = _zarr_store(objects, path, written)
-        yield zarr.open_group(store, mode=mode, zarr_format=3)
+        names = list(objects.names(path))
+        held: dict[str, Buffer] = {}
+        if mode == "r":
+            contents = objects.get_all(names)
+            short = [name.removeprefix(f"{path}/") for name in names]
+            buffers = [default_buffer_prototype().buffer.from_bytes(content) for content in contents]
+            held.update(zip(short, buffers, strict=True))
+        yield zarr.open_group(MemoryStore(held), mode=mode, zarr_format=3)
+    if mode == "w":
+        made = {f"{path}/{name}": buffer.to_bytes() for name, buffer in sorted(held.items())}
+        objects.delete(names)
+        objects.put_all(made)
+        written.update({name: digest(content) for name, content in made.items()})
 
 
 def power_of_two_shards(
@@ -208,3 +239,8 @@ def power_of_two_shards(
     edges = [min(largest, max(32, 1 << (size - 1).bit_length())) for size in shape[-2:]]
     leading = (1,) * (len(shape) - 2)
     return leading + tuple(min(chunk, edge) for edge in edges), leading + tuple(edges)
+
+
+def open_outside(folder: Path) -> Any:
+    """Open an array that another program wrote in a local folder, zarr format 2 or 3, for reading only."""
+    return zarr.open_array(LocalStore(folder, read_only=True), mode="r")

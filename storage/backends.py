@@ -87,7 +87,7 @@ def persist(request: Callable[[], Answer]) -> Answer:
     """Make a request that obstore does not repeat after a lost answer, and repeat it here.
 
     obstore itself repeats what it may (reads, plain writes, and everything after an answer 5xx). It does
-    not repeat a create, since the first try might have come through; chipcyte's creates may be repeated.
+    not repeat a create or a delete, since the first try might have come through; chipcyte's may be repeated.
     """
     for retry in range(PATIENCE.retries):
         try:

@@ -21,6 +21,10 @@ class FormatError(InputError):
     """A file was found but cannot be read as what its name or content promises."""
 
 
+class BusyError(ChipcyteError):
+    """Another process is doing the same work right now."""
+
+
 class MisalignedRegionError(ChipcyteError, ValueError):
     """A write would touch part of a shard: two writers could meet."""
 

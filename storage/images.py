@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from storage import arrays, layout, ome
 from storage.arrays import ArraySpec, Digests, ZarrArray, power_of_two_shards
-from storage.errors import MissingInputError
+from storage.errors import DamagedStoreError, MissingInputError
 from storage.objects import Objects
 from storage.ome import ImageMetadata
 from storage.regions import Region, grid_regions
@@ -125,11 +125,20 @@ def open_image(objects: Objects, path: str, written: Digests | None = None) -> O
 def list_labels(objects: Objects, clean_key: str, names: list[str]) -> None:
     """Write the list of a clean image's label images, which NGFF readers look for.
 
-    The list is derived from the records, so writing it again is harmless.
+    The list is derived from the records, so writing it again is harmless; one that is right stays untouched.
     """
-    if names:
-        attributes = ome.labels_group_attributes(sorted(names))
-        arrays.create_group(objects, layout.labels_group_path(clean_key), attributes, {})
+    path = layout.labels_group_path(clean_key)
+    if names and listed_labels(objects, clean_key) != sorted(names):
+        arrays.create_group(objects, path, ome.labels_group_attributes(sorted(names)), {})
+
+
+def listed_labels(objects: Objects, clean_key: str) -> list[str]:
+    """Return the label images that NGFF readers are told of; none if the list is missing or damaged."""
+    try:
+        attributes = arrays.group_attributes(objects, layout.labels_group_path(clean_key))
+        return [str(name) for name in attributes["ome"]["labels"]]
+    except (MissingInputError, DamagedStoreError, KeyError, TypeError):
+        return []
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:

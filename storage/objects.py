@@ -1,7 +1,8 @@
 """The bytes of a store: one small set of operations on a folder or an S3 bucket, both through obstore."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,10 @@ from storage.errors import InputError, MissingInputError, StoreError
 
 MARKER = "chipcyte.json"
 MARKER_TEXT = b'{"format":"chipcyte store","version":1}\n'
+AT_ONCE = 8
 STAGING = re.compile(r"#\d+$")  # what obstore writes before it renames; a killed process leaves it behind
+
+_opened: set[str] = set()  # found to be stores by this process: a worker opens its store for every unit
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ class Objects:
             raise MissingInputError(f"expected {name} in {self.url}, found nothing of that name") from error
         except FAULTS as error:
             raise self._failed("read", name, error) from error
+
+    def get_all(self, names: Sequence[str]) -> list[bytes]:
+        """Return the bytes of many small objects, asking for several at once."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(self.get, names))
+
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """Write many small objects, several at once."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.put, contents, contents.values()))
 
     def put(self, name: str, content: bytes) -> None:
         """Write one object whole, replacing one of the same name."""
@@ -167,7 +181,7 @@ class Objects:
         if self.folder is not None and STAGING.search(name):
             (self.folder / name).unlink()  # obstore refuses names of this form
             return
-        obstore.delete(self.backend, name)
+        persist(lambda: obstore.delete(self.backend, name))
 
     @contextmanager
     def _clear(self, verb: str, name: str) -> Iterator[None]:
@@ -221,12 +235,17 @@ def open_store(location: str, *, create: bool = False) -> Objects:
         The place cannot be reached, read or written.
     """
     url = normal_url(location)
+    if url in _opened:
+        objects = _objects(url)
+        objects.check_present()
+        return objects
     _check_folder(url, create=create)
     try:
         objects = _objects(url)
     except FAULTS as error:
         raise StoreError(f"could not open the store {url}: {reason(error)}") from error
     if objects._exists(MARKER):
+        _opened.add(url)
         return objects
     if objects.entries(""):
         raise InputError(
@@ -236,6 +255,7 @@ def open_store(location: str, *, create: bool = False) -> Objects:
     if not create:
         raise MissingInputError(f"there is no store at {url}; ingest or run something into it first")
     objects._create(MARKER, MARKER_TEXT)
+    _opened.add(url)
     return objects
 
 

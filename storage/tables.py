@@ -48,10 +48,9 @@ def write_table(
         var=pd.DataFrame(index=list(value_names)) if values is not None else None,
         obsm=dict(matrices or {}),
     )
-    objects.delete(list(objects.names(path)))
     with (
         anndata.settings.override(auto_shard_zarr_v3=False),
-        arrays.opened_group(objects, path, written, mode="w") as group,
+        arrays.lent_group(objects, path, written, mode="w") as group,
     ):
         write_elem(group, "/", table)
 
@@ -60,7 +59,7 @@ def read_table(objects: Objects, path: str) -> anndata.AnnData:
     """Read a table whole; MissingInputError if there is none at `path`."""
     if not objects.exists(f"{path}/zarr.json"):
         raise MissingInputError(f"expected a table at {objects.uri(path)}, found none")
-    with arrays.opened_group(objects, path, {}, mode="r") as group:
+    with arrays.lent_group(objects, path, {}, mode="r") as group:
         table: anndata.AnnData = read_elem(group)
     return table
 

@@ -1,6 +1,7 @@
 """Runs a function over the units of a stage, here or on Dask. This is the only module that knows Dask."""
 
 import atexit
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -168,6 +169,12 @@ class _Clients:
 _clients = _Clients()
 
 
+def connected(resources: Resources) -> None:
+    """Start the local cluster, or connect to the scheduler, before it is needed."""
+    if resources.compute != "serial":
+        _clients.get(resources)
+
+
 def close() -> None:
     """Stop the local cluster, if one was started, and let go of schedulers."""
     _clients.close()
@@ -187,7 +194,7 @@ def _connect(resources: Resources) -> Any:
         memory_limit=int(resources.memory_bytes / resources.workers),
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-        silence_logs=40,
+        silence_logs=logging.CRITICAL,  # what a unit raises is raised here again
     )
     return Client(cluster, set_as_default=False)
 

@@ -16,7 +16,7 @@ from storage.ome import ImageMetadata
 from storage.progress import Done, Ledger
 from storage.regions import Region
 from storage.sources.base import Acquisition, Source, content_digest, display_window
-from storage.sources.discovery import open_acquisition
+from storage.sources.discovery import open_acquisition, opened
 from tasks import announce
 from tasks.chunked import run_units
 from tasks.kernels.pyramid import downsample_mean
@@ -46,7 +46,7 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
         name=acquisition.name,
         parents=(),
         settings={
-            "content": content_digest(acquisition.files),
+            "content": content_digest(acquisition),
             "reader": acquisition.reader,
             **question(settings),
         },
@@ -129,11 +129,8 @@ def copy_unit(unit: Region, *, acquisition: Acquisition, target: _Target) -> Don
     """Copy the part of one plane that one shard holds."""
     written: Digests = {}
     image = images.open_image(open_store(target.store), layout.image_path("raw", target.key), written)
-    source = open_acquisition(acquisition)
-    try:
+    with opened(acquisition) as source:
         yx: Any = source.read_plane(*unit.start[:3])
-    finally:
-        source.close()
     values = yx[unit.slices[-2:]].reshape(unit.shape)
     image.write(unit, values, downsample_mean)
     saturated = int(np.count_nonzero(yx == np.iinfo(yx.dtype).max)) if yx.dtype.kind in "ui" else 0

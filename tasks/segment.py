@@ -72,6 +72,7 @@ def _label(
             f"{clean.name}: the pixel size is not known; nuclei are taken to be "
             f"{settings.diameter_px:g} px wide"
         )
+    _check_budget(clean.name, image, settings, resources)
     written: Digests = {}
     t, _, z, height, width = image.shape
     labels = images.create_image(
@@ -112,23 +113,26 @@ def _label(
     )
 
 
+def _check_budget(name: str, image: OmeImage, settings: SegmentSettings, resources: Resources) -> None:
+    """Tiles are segmented, whole planes measured."""
+    halo_px = make_segmenter(settings, image.metadata.pixel_size_um[1]).halo_px
+    tile_edges = [min(edge, settings.tile_px) + 2 * halo_px for edge in image.shape[-2:]]
+    budget.check(f"segment {name}", budget.SEGMENT, tile_edges, resources)
+    budget.check(f"measure {name}", budget.MEASURE, image.shape[-2:], resources)
+
+
 def _run_steps(
     objects: Objects, work: LabelTask, image: OmeImage, labels: OmeImage, name: str
 ) -> dict[str, Units]:
     """Histogram of each plane; labels of each tile; pairs over borders; final labels; measured cells."""
-    settings, resources = work.settings, work.resources
     planes = [image.plane(t, 0, z) for t in range(image.shape[0]) for z in range(image.shape[2])]
-    segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1])
-    tile_edges = [edge + 2 * segmenter.halo_px for edge in labels.levels[0].spec.shards[-2:]]
-    budget.check(f"segment {name}", budget.SEGMENT, tile_edges, resources)
-    budget.check(f"measure {name}", budget.MEASURE, image.shape[-2:], resources)
 
     def step(called: str, function: Any, units: Any, shown: bool = False) -> Units:
         return run_units(
             partial(function, work=work),
             units,
             ledger=Ledger(objects, "labels", work.labels, called),
-            resources=resources,
+            resources=work.resources,
             listener=announce.listener(f"segment {name}") if shown else None,
         )
 

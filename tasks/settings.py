@@ -3,9 +3,9 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from storage.errors import InputError, MissingInputError
 
@@ -26,6 +26,7 @@ class IngestSettings(Section):
     pages_are: Literal["t", "z"] = Field(
         "t", description="Axis of the pages of a TIFF that does not name them: time points or z planes."
     )
+    pattern: str | None = Field(None, description="Names of planes, as {position}_{t}_{c}_{z}.tif.")
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel edge in um, used only for files that do not say it themselves."
     )
@@ -36,7 +37,7 @@ class RotationEstimated(Section):
 
     kind: Literal["estimate"] = "estimate"
     min_confidence: float = Field(
-        0.05, ge=0, le=1, description="Below this confidence of the vote an image is left as it is."
+        0.4, ge=0, le=1, description="Below this confidence of the vote an image is left as it is."
     )
     max_frames: int = Field(
         8, ge=1, description="Time points whose votes are pooled; more are slower and steadier."
@@ -67,7 +68,7 @@ class Percentiles(Section):
 
     kind: Literal["percentiles"] = "percentiles"
     low: float = Field(0.5, ge=0, lt=50, description="Percentile that becomes 0.")
-    high: float = Field(99.8, gt=50, le=100, description="Percentile that becomes 1.")
+    high: float = Field(99.95, gt=50, le=100, description="Percentile that becomes 1.")
 
 
 class TotalVariation(Section):
@@ -118,6 +119,14 @@ class SegmentSettings(Section):
         ge=64,
         description="Edge of the tiles segmented at a time, a power of two; more needs more memory.",
     )
+
+    @field_validator("tile_px")
+    @classmethod
+    def _halves_evenly(cls, tile_px: int) -> int:
+        """Each level of the pyramid halves the tile, so that a tile is a whole shard in all of them."""
+        if tile_px & (tile_px - 1):
+            raise ValueError(f"expected a power of two, such as {1 << (tile_px.bit_length() - 1)}")
+        return tile_px
 
 
 class CropAndPad(Section):
@@ -244,12 +253,20 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
     """
     content = {} if path is None else _read_toml(path)
     for name, value in (overrides or {}).items():
-        section, _, key = name.partition(".")
-        content.setdefault(section, {})[key] = value
+        _override(content, name, value)
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
         raise InputError(_explain(error, path)) from error
+
+
+def _override(content: dict[str, Any], name: str, value: Any) -> None:
+    *places, last = name.split(".")
+    for place in places:
+        content = content.setdefault(place, {})
+        if not isinstance(content, dict):
+            raise InputError(f"{name}: expected {place!r} to hold settings by name, found {content!r}")
+    content[last] = value
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -274,11 +291,10 @@ def _explain(error: ValidationError, path: Path | None) -> str:
 
 
 def _known(place: tuple[int | str, ...]) -> list[str]:
-    """Return the names a section knows, as far as it can be told from the place of an error."""
-    fields = Settings.model_fields
+    """Return the names known at the place of an error; of alternatives the place names one by its kind."""
+    models: Any = (Settings,)
     for part in place:
-        inner = fields[str(part)].annotation if str(part) in fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        fields = inner.model_fields
-    return list(fields)
+        kinds = [one for one in models if getattr(one.model_fields.get("kind"), "default", None) == part]
+        inner = None if kinds else models[0].model_fields[part].annotation
+        models = kinds or get_args(inner) or (inner,)
+    return list(models[0].model_fields)

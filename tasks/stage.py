@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from storage import layout, progress, records
+from storage import layout, leases, progress, records
 from storage.arrays import Digests
 from storage.keys import artifact_key
 from storage.objects import Objects
@@ -69,11 +69,25 @@ def produce(objects: Objects, question: Question, compute: Callable[[str], Outco
     compute
         Writes the artifact under the key it is given. It may be interrupted at any point: without the
         record, which is written last, there is no artifact.
+
+    Raises
+    ------
+    BusyError
+        Another process is making the same artifact.
     """
     key = question.key
     found = records.find(objects, question.kind, key)
-    if found is not None:
-        return handle(objects, found, name=question.name, reused=True)
+    if found is None:
+        with leases.held(objects, question.kind, key):
+            # Whoever held the lease before may have finished.
+            found = records.find(objects, question.kind, key)
+            if found is None:
+                return _make(objects, question, compute)
+    return handle(objects, found, name=question.name, reused=True)
+
+
+def _make(objects: Objects, question: Question, compute: Callable[[str], Outcome]) -> Handle:
+    key = question.key
     outcome = compute(key)
     record = Record(
         kind=question.kind,

@@ -1,4 +1,4 @@
-"""What the tests of stages and flows share: a tiny experiment, its way through the stages, a store's bytes."""
+"""What tests of stages and flows share: a tiny experiment, its way through the stages, a store's bytes."""
 
 import json
 import pkgutil

@@ -1,6 +1,8 @@
 """What every reader of an instrument's files offers: facts first, then one plane at a time."""
 
 import hashlib
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,13 @@ from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "float32")
+Axis = Literal["t", "z"]
+Reader = Literal["tiff", "planes", "companion", "nd2", "ome_zarr", "bioio"]
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One recording to ingest: a file, or a folder's files that are its planes.
+    """One recording to ingest: a file, a part of a file, or a folder's files that are its planes.
 
     Attributes
     ----------
@@ -29,13 +33,22 @@ class Acquisition:
         Which reader understands it.
     pages_are
         The axis that unnamed pages of a plain TIFF run along.
+    scene
+        Which of several recordings in one file or folder: an index from 0, or a name; None if there is one.
+    places
+        For planes: the indices (t, c, z) of each of `files`.
+    channel_names
+        For planes whose names spell the channel.
     """
 
     name: str
     location: Path
     files: tuple[Path, ...]
-    reader: Literal["tiff", "planes"]
-    pages_are: Literal["t", "z"] = "t"
+    reader: Reader
+    pages_are: Axis = "t"
+    scene: int | str | None = None
+    places: tuple[tuple[int, int, int], ...] = ()
+    channel_names: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -65,17 +78,29 @@ def check_dtype(dtype: np.dtype[Any], path: Path) -> np.dtype[Any]:
     return native
 
 
-def content_digest(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the files' contents, in the order given; names and times do not matter."""
+def content_digest(acquisition: Acquisition) -> str:
+    """Return the SHA-256 of what an acquisition is made of.
+
+    The files' contents count, and what says which part or plane each is; names and times do not.
+    """
     whole = hashlib.sha256()
-    for path in files:
+    for path in acquisition.files:
         try:
             with path.open("rb") as stream:
                 one = hashlib.file_digest(stream, "sha256")
         except FileNotFoundError as error:
             raise MissingInputError(f"expected the file {path}, found nothing there") from error
         whole.update(one.digest())
+    arrangement = [acquisition.scene, acquisition.places, acquisition.channel_names, _chunks(acquisition)]
+    whole.update(json.dumps(arrangement).encode())
     return whole.hexdigest()
+
+
+def _chunks(acquisition: Acquisition) -> list[str]:
+    """Return the chunks' places in an OME-Zarr, which are their names."""
+    if acquisition.reader != "ome_zarr":
+        return []
+    return [path.relative_to(acquisition.location).as_posix() for path in acquisition.files]
 
 
 def display_window(yx: NDArray[Any]) -> tuple[float, float]:
@@ -85,3 +110,18 @@ def display_window(yx: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(finite, (0.1, 99.9))
     return float(low), float(max(high, low + 1e-6))
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key by which frame2 comes before frame10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def ordinals(numbers: Iterable[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """Return the indices (t, c, z) that numbers in names stand for: on each axis they count from 0."""
+    given = list(numbers)
+    ranks = [
+        {value: rank for rank, value in enumerate(sorted(set(column)))} for column in zip(*given, strict=True)
+    ]
+    return tuple((ranks[0][t], ranks[1][c], ranks[2][z]) for t, c, z in given)

@@ -1,24 +1,42 @@
-"""From the paths a user gives to the acquisitions they mean."""
+"""From the paths a user gives to the acquisitions they mean, and to the readers that open them."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-import tifffile
+from threading import Lock
 
 from storage.errors import FormatError, InputError, MissingInputError
-from storage.sources.base import Acquisition, Source
-from storage.sources.planes import PlanesSource, plane_places
+from storage.sources.base import Acquisition, Axis, Reader, Source
+from storage.sources.bioio_formats import BioioSource
+from storage.sources.companion import CompanionSource
+from storage.sources.folders import FolderMeaning, from_file, from_folder
+from storage.sources.nd2 import Nd2Source
+from storage.sources.ome_zarr import OmeZarrSource
+from storage.sources.patterns import pattern_acquisitions
+from storage.sources.planes import PlanesSource
 from storage.sources.tiff import TiffSource
 
-TIFF_NAMES = (".tif", ".tiff", ".stk", ".lsm")
-FolderMeaning = Literal["auto", "planes", "files"]
-Axis = Literal["t", "z"]
+READERS: Mapping[Reader, Callable[[Acquisition], Source]] = {
+    "tiff": TiffSource,
+    "planes": PlanesSource,
+    "companion": CompanionSource,
+    "nd2": Nd2Source,
+    "ome_zarr": OmeZarrSource,
+    "bioio": BioioSource,
+}
+HELD_OPEN: tuple[Reader, ...] = ("tiff", "nd2", "bioio")  # the others open a file for each plane
+MOST_IDLE = 8
+
+_Stamp = tuple[tuple[int, int], ...]
 
 
 def find_acquisitions(
-    inputs: Sequence[str | Path], *, folder_is: FolderMeaning = "auto", pages_are: Axis = "t"
+    inputs: Sequence[str | Path],
+    *,
+    folder_is: FolderMeaning = "auto",
+    pages_are: Axis = "t",
+    pattern: str | None = None,
 ) -> list[Acquisition]:
     """Return the acquisitions that files and folders stand for, in order, each once.
 
@@ -30,101 +48,108 @@ def find_acquisitions(
         has no samples.csv, else files.
     pages_are
         The axis of pages that nothing names.
+    pattern
+        How the planes in the given folders are named, such as {position}_{t}_{c}_{z}.tif; None: `folder_is`.
 
     Raises
     ------
     MissingInputError
-        A path does not exist, or a folder holds no TIFF.
+        A path does not exist, or a folder holds nothing that can be ingested.
+    FormatError
+        A file is of no known kind.
+    InputError
+        The pattern is wrong.
     """
     found = [
         acquisition
         for given in inputs
-        for acquisition in _from_path(Path(given).expanduser(), folder_is, pages_are)
+        for acquisition in _from_path(Path(given).expanduser(), folder_is, pages_are, pattern)
     ]
-    unique = {acquisition.location.resolve(): acquisition for acquisition in found}
+    unique = {(acquisition.location.resolve(), acquisition.scene): acquisition for acquisition in found}
     if not unique:
         raise InputError("expected at least one file or folder to ingest, found none")
     return list(unique.values())
 
 
-def open_acquisition(acquisition: Acquisition) -> Source:
-    """Open an acquisition with the reader that understands it."""
-    if acquisition.reader == "planes":
-        return PlanesSource(acquisition)
-    return TiffSource(acquisition)
-
-
-def _from_path(path: Path, folder_is: FolderMeaning, pages_are: Axis) -> list[Acquisition]:
+def _from_path(
+    path: Path, folder_is: FolderMeaning, pages_are: Axis, pattern: str | None
+) -> list[Acquisition]:
     if path.is_dir():
-        return _from_folder(path, folder_is, pages_are)
+        try:
+            return pattern_acquisitions(path, pattern) if pattern else from_folder(path, folder_is, pages_are)
+        except PermissionError as error:
+            raise InputError(f"{error.filename}: expected a folder that can be listed: {error}") from error
     if not path.is_file():
         raise MissingInputError(f"expected a file or folder to ingest, found nothing at {path}")
-    if path.suffix.lower() not in TIFF_NAMES:
+    return from_file(path, pages_are)
+
+
+def open_acquisition(acquisition: Acquisition) -> Source:
+    """Open an acquisition with the reader that understands it."""
+    return READERS[acquisition.reader](acquisition)
+
+
+@dataclass
+class _Idle:
+    """Open sources that nobody reads just now, the longest unused first."""
+
+    sources: list[tuple[Acquisition, _Stamp, Source]] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
+
+    def take(self, acquisition: Acquisition, stamp: _Stamp) -> Source | None:
+        """Return an idle source of the acquisition as it is now, closing those of its earlier states."""
+        with self.lock:
+            mine = [one for one in self.sources if one[0] == acquisition]
+            fresh = [one for one in mine if one[1] == stamp]
+            taken = fresh[-1:]
+            stale = [one for one in mine if one[1] != stamp]
+            self.sources = [one for one in self.sources if all(one is not gone for gone in taken + stale)]
+        for _, _, source in stale:
+            source.close()
+        return taken[0][2] if taken else None
+
+    def put(self, acquisition: Acquisition, stamp: _Stamp, source: Source) -> None:
+        """Keep a source for the next reader; the longest unused ones are closed."""
+        with self.lock:
+            self.sources.append((acquisition, stamp, source))
+            surplus, self.sources = self.sources[:-MOST_IDLE], self.sources[-MOST_IDLE:]
+        for _, _, one in surplus:
+            one.close()
+
+
+_idle = _Idle()
+
+
+@contextmanager
+def opened(acquisition: Acquisition) -> Iterator[Source]:
+    """Lend an open source of an acquisition, kept open in this process for the next to ask.
+
+    A source is lent to one reader at a time, so its file position is nobody else's. A file whose size or
+    time has changed is opened anew.
+
+    Raises
+    ------
+    FormatError
+        A file has vanished since the acquisition was found, or cannot be read.
+    """
+    stamp = _stamp(acquisition)
+    source = _idle.take(acquisition, stamp) or open_acquisition(acquisition)
+    try:
+        yield source
+    except BaseException:
+        source.close()
+        raise
+    _idle.put(acquisition, stamp, source)
+
+
+def _stamp(acquisition: Acquisition) -> _Stamp:
+    """Return size and time of the files that the reader holds open."""
+    if acquisition.reader not in HELD_OPEN:
+        return ()
+    try:
+        states = [path.stat() for path in acquisition.files]
+    except OSError as error:
         raise FormatError(
-            f"{path}: expected a TIFF ({', '.join(TIFF_NAMES)}), found {path.suffix or 'no suffix'}"
-        )
-    return [_single(path, pages_are)]
-
-
-def _single(path: Path, pages_are: Axis) -> Acquisition:
-    return Acquisition(path.name, path, companion_files(path), "tiff", pages_are)
-
-
-def _from_folder(folder: Path, folder_is: FolderMeaning, pages_are: Axis) -> list[Acquisition]:
-    files = sorted(
-        (path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in TIFF_NAMES),
-        key=_natural,
-    )
-    if not files:
-        raise MissingInputError(
-            f"expected TIFF files in the folder {folder}, found none; name the folder that holds them"
-        )
-    if folder_is == "planes" or (folder_is == "auto" and _are_planes(folder, files, pages_are)):
-        return [Acquisition(folder.resolve().name, folder, tuple(files), "planes", pages_are)]
-    acquisitions, taken = [], set[Path]()
-    for path in files:
-        if path not in taken:
-            acquisitions.append(_single(path, pages_are))
-            taken.update(acquisitions[-1].files)
-    return acquisitions
-
-
-def _are_planes(folder: Path, files: list[Path], pages_are: Axis) -> bool:
-    if len(files) < 2 or (folder / "samples.csv").exists():
-        return False
-    try:
-        places = plane_places(files, pages_are)
-    except FormatError:
-        return False
-    kinds = {_plane_kind(path) for path in files}
-    return len(set(places.values())) == len(files) and len(kinds) == 1 and None not in kinds
-
-
-def _plane_kind(path: Path) -> tuple[tuple[int, ...], str] | None:
-    """Return shape and type of a file that holds one plane, None for any other."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            first = file.pages.first
-            alone = len(file.pages) == 1 and len(first.shape) == 2 and not file.is_ome
-            return (first.shape, str(first.dtype)) if alone else None
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the reader will say it
-        return None
-
-
-def companion_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a multi-file OME-TIFF, the one named first; a file that names no other is alone."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            text = str(file.ome_metadata or "") if file.is_ome else ""
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the reader will say it
-        return (path,)
-    names = sorted(set(re.findall(r'FileName="([^"]+)"', text)))
-    siblings = [path.parent / name for name in names if Path(name).name == name]
-    present = [sibling for sibling in siblings if sibling.is_file() and sibling.name != path.name]
-    return (path, *present)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key by which frame2 comes before frame10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+            f"{error.filename}: the file vanished while it was read ({error.strerror}); put it back"
+        ) from error
+    return tuple((state.st_size, state.st_mtime_ns) for state in states)

@@ -1,79 +1,88 @@
 """What a TIFF file says about its pixels. A fact that the file does not hold stays None."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import tifffile
 
 from storage.ome import ImageMetadata
-
-MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "micrometer": 1.0}
-LENGTHS_UM = {**MICROMETRES, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4}
-SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "µs": 1e-6}
+from storage.sources.ome_xml import ome_facts
+from storage.sources.units import LENGTHS_UM, number
 
 
-def tiff_metadata(file: tifffile.TiffFile, name: str, channels: int) -> ImageMetadata:
-    """Return the metadata of an open TIFF file in one shape, whichever program wrote it."""
-    if file.is_ome:
-        facts = _from_ome(file)
+def tiff_metadata(
+    file: tifffile.TiffFile, name: str, channels: int, *, ome: Element | None = None, scene: int = 0
+) -> ImageMetadata:
+    """Return the metadata of an open TIFF file in one shape, whichever program wrote it.
+
+    Parameters
+    ----------
+    ome
+        The root of the file's OME-XML, if it has one.
+    scene
+        Which of that document's images.
+    """
+    if ome is not None:
+        facts = ome_facts(ome, scene)
     elif file.is_imagej:
         facts = _from_imagej(file)
-    elif file.is_metaseries:
-        facts = _from_metaseries(file)
     else:
-        facts = {}
-    names = facts.pop("channel_names", ())
-    if len(names) != channels:
-        names = ()
-    return ImageMetadata(name=name, channel_names=tuple(names), **facts)
+        facts = metaseries_facts(plane_info(file))
+    return metadata_of(name, channels, facts)
 
 
-def _from_ome(file: tifffile.TiffFile) -> dict[str, Any]:
-    try:
-        image = _first(tifffile.xml2dict(str(file.ome_metadata))["OME"]["Image"])
-        pixels = _first(image["Pixels"])
-    except (KeyError, TypeError, ValueError, SyntaxError):
+def metadata_of(name: str, channels: int, facts: Mapping[str, Any]) -> ImageMetadata:
+    """Return facts as metadata; channel names count only if there is one for each channel."""
+    names = tuple(facts.get("channel_names", ()))
+    known = {key: value for key, value in facts.items() if key != "channel_names"}
+    return ImageMetadata(name=name, channel_names=names if len(names) == channels else (), **known)
+
+
+def plane_info(file: tifffile.TiffFile) -> dict[str, Any]:
+    """Return the plane information that MetaMorph and MetaXpress write; empty for other programs' files."""
+    found = file.metaseries_metadata if file.is_metaseries else None
+    return dict((found or {}).get("PlaneInfo", {}))
+
+
+def metaseries_facts(plane: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what MetaSeries plane information says, as the fields of ImageMetadata."""
+    if not plane:
         return {}
-    channels = _many(pixels.get("Channel"))
-    names = [str(channel["Name"]) for channel in channels if channel.get("Name") is not None]
-    interval = pixels.get("TimeIncrement")
+    unit = LENGTHS_UM.get(str(plane.get("spatial-calibration-units", "")))
+    calibrated = bool(plane.get("spatial-calibration-state")) and unit is not None
+    sizes = [number(plane.get(f"spatial-calibration-{axis}")) if calibrated else None for axis in "yx"]
+    moment, name = plane.get("acquisition-time-local"), plane.get("_IllumSetting_")
     return {
-        "pixel_size_um": tuple(_ome_length(pixels, f"PhysicalSize{axis}") for axis in "ZYX"),
-        "time_interval_s": None if interval is None else _scaled(interval, pixels, "TimeIncrement", SECONDS),
-        "channel_names": names,
-        "acquired": None if image.get("AcquisitionDate") is None else str(image["AcquisitionDate"]),
+        "pixel_size_um": (None, *(size if size is None or unit is None else size * unit for size in sizes)),
+        "channel_names": [str(name)] if name else [],
+        "acquired": moment.isoformat() if isinstance(moment, datetime) else None,
+        "extra": _metaseries_extra(plane),
     }
 
 
-def _ome_length(pixels: dict[str, Any], field: str) -> float | None:
-    value = pixels.get(field)
-    return None if value is None else _scaled(value, pixels, field, LENGTHS_UM)
-
-
-def _scaled(value: Any, pixels: dict[str, Any], field: str, units: dict[str, float]) -> float | None:
-    """Return a quantity in our unit; None for zero, nonsense or a unit nobody can convert (pixel)."""
-    default = "s" if units is SECONDS else "µm"
-    factor = units.get(str(pixels.get(f"{field}Unit", default)))
-    number = _number(value)
-    return None if factor is None or number is None else number * factor
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number < float("inf") else None
+def _metaseries_extra(plane: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {"x": "stage-position-x", "y": "stage-position-y", "z": "z-position"}
+    position = {axis: number(plane.get(field), signed=True) for axis, field in fields.items()}
+    lens = {"name": plane.get("_MagSetting_"), "numerical_aperture": number(plane.get("_MagNA_"))}
+    wavelength = number(plane.get("wavelength"))
+    facts = {
+        "stage_position_um": {axis: value for axis, value in position.items() if value is not None},
+        "objective": {key: value for key, value in lens.items() if value is not None},
+        "channels": [] if wavelength is None else [{"wavelength_nm": wavelength}],
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def _from_imagej(file: tifffile.TiffFile) -> dict[str, Any]:
     facts = file.imagej_metadata or {}
     unit = LENGTHS_UM.get(str(facts.get("unit", "")))
     sizes = (facts.get("spacing"), _resolution(file, "YResolution"), _resolution(file, "XResolution"))
-    numbers = [_number(size) for size in sizes]
+    numbers = [number(size) for size in sizes]
     return {
         "pixel_size_um": tuple(None if unit is None or n is None else n * unit for n in numbers),
-        "time_interval_s": _number(facts.get("finterval")),
+        "time_interval_s": number(facts.get("finterval")),
     }
 
 
@@ -83,27 +92,3 @@ def _resolution(file: tifffile.TiffFile, tag: str) -> float | None:
     if found is None or not found.value[0]:
         return None
     return float(found.value[1] / found.value[0])
-
-
-def _from_metaseries(file: tifffile.TiffFile) -> dict[str, Any]:
-    plane = (file.metaseries_metadata or {}).get("PlaneInfo", {})
-    unit = LENGTHS_UM.get(str(plane.get("spatial-calibration-units", "")))
-    calibrated = bool(plane.get("spatial-calibration-state")) and unit is not None
-    sizes = [_number(plane.get(f"spatial-calibration-{axis}")) if calibrated else None for axis in "yx"]
-    moment = plane.get("acquisition-time-local")
-    name = plane.get("_IllumSetting_")
-    return {
-        "pixel_size_um": (None, *(size if size is None or unit is None else size * unit for size in sizes)),
-        "channel_names": [str(name)] if name else [],
-        "acquired": moment.isoformat() if isinstance(moment, datetime) else None,
-    }
-
-
-def _many(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _first(value: Any) -> Any:
-    return _many(value)[0]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 Fault = Literal["500", "503", "hang", "drop", "done but 500", "done but dropped", "half an answer"]
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+MIXED: tuple[Fault, ...] = ("500", "503", "drop", "done but 500", "done but dropped")
 HANG_S = 3.0  # longer than the patience of the tests
 
 
@@ -24,6 +25,8 @@ class FaultyServer:
     faults: deque[Fault] = field(default_factory=deque)
     method: str = ""
     always: Fault | None = None
+    every: int = 0
+    failed: int = 0
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     lock: Any = field(default_factory=threading.Lock)
     stopping: Any = field(default_factory=threading.Event)
@@ -38,6 +41,9 @@ class FaultyServer:
             self.seen.append((method, path, signature))
             if self.always is not None:
                 return self.always
+            if self.every and len(self.seen) % self.every == 0:
+                self.failed += 1
+                return MIXED[self.failed % len(MIXED)]
             return self.faults.popleft() if self.faults and method == self.method else None
 
     def count(self, method: str) -> int:
@@ -74,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         link = http.client.HTTPConnection(urlsplit(self.plan.behind).netloc, timeout=30)
-        link.request(self.command, self.path, body, {k: v for k, v in self.headers.items()})
+        link.request(self.command, self.path, body, dict(self.headers.items()))
         answer = link.getresponse()
         content = answer.read()
         headers = {

@@ -11,7 +11,7 @@ from storage.progress import Done, Ledger
 from tasks import chunked
 from tasks.chunked import IN_FLIGHT, Throttle, run_units
 from tasks.settings import Resources
-from tests.support import QUICK, SERIAL, carry, contents, found_in
+from tests.support import SERIAL
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def fails_at_nine(unit: Number) -> Done:
 
 
 def kills_its_process(unit: Number, *, marker: Path | None) -> Done:
-    """Like a worker that is killed for its memory: once if there is a marker to remember it by, else always."""
+    """Like a worker killed for its memory: once if there is a marker to remember it by, else always."""
     if unit.value == 9 and not (marker and marker.exists()):
         if marker:
             marker.touch()
@@ -145,13 +145,6 @@ def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(sto
             )
     finally:
         chunked.close()
-
-
-def test_dask_and_a_loop_give_the_same_store(carried, experiment, two_workers, store):
-    with_dask = QUICK.model_copy(update={"resources": two_workers})
-    for found in found_in(experiment):
-        carry(store, found, with_dask)
-    assert contents(store) == contents(carried[0])
 
 
 def test_a_throttle_lets_through_the_first_and_the_last():

@@ -19,7 +19,7 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 def grooves(angle_deg, *, side_px=400, seed=0):
-    """Stripes 20 px apart that a counter-clockwise rotation makes vertical, under noise of their own height."""
+    """Stripes 20 px apart that a counter-clockwise rotation makes vertical, under as much noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side_px, :side_px]
     across = x * np.cos(np.deg2rad(angle_deg)) + y * np.sin(np.deg2rad(angle_deg))

@@ -1,0 +1,83 @@
+import re
+
+import pytest
+
+from storage import records
+from tasks.report import Trail, report
+from tests.support import QUICK
+
+
+@pytest.fixture(scope="module")
+def made(learned):
+    return report.fn(
+        trails=[Trail(one.clean, one.labels, one.patches, one.sample) for one in learned.acquisitions],
+        clusters=learned.clusters,
+        model=learned.model,
+        store=learned.objects.url,
+        settings=QUICK.report,
+        every=QUICK,
+        tracking=learned.tracking,
+    )
+
+
+@pytest.fixture(scope="module")
+def html(learned, made):
+    record = records.read(learned.objects, "report", made.key)
+    return learned.objects.get(record.path).decode()
+
+
+def test_the_page_loads_nothing_from_anywhere(html):
+    loads = re.findall(r"""(?:src|srcset|poster|data)\s*=\s*["']([^"']+)""", html)
+    assert loads
+    assert all(one.startswith("data:image/png;base64,") for one in loads)
+    for pattern in (r"<link\b", r"<script[^>]*\bsrc", r"@import", r"url\((?!['\"]?(?:data:|#))", r"<iframe"):
+        assert not re.search(pattern, html), pattern
+
+
+def test_the_page_shows_what_was_asked_for(html):
+    for title in (
+        "before and after preprocessing",
+        "nuclei found",
+        "Patches of each cluster",
+        "UMAP by cluster",
+        "UMAP by condition",
+        "How conditions spread over clusters",
+    ):
+        assert title in html
+    assert html.count("before and after preprocessing</") >= QUICK.report.examples
+
+
+def test_the_page_names_every_setting_version_and_key(learned, html):
+    chain = records.lineage(learned.objects, records.read(learned.objects, "clusters", learned.clusters.key))
+    assert len(chain) > 4 * 6
+    for record in chain:
+        assert record.key in html
+    for package, version in chain[0].versions.items():
+        assert package in html
+        assert version in html
+    for section, values in QUICK.model_dump(mode="json", exclude={"resources"}).items():
+        for name in values:
+            assert name in html, (section, name)
+
+
+def test_the_page_counts_cells_as_the_labels_do(learned, html):
+    cells = sum(one.labels.counts["cells"] for one in learned.acquisitions)
+    assert f"{cells:,} cells were found in 4 acquisitions" in html
+    for one in learned.acquisitions:
+        assert one.raw.name in html
+
+
+def test_numbers_made_with_the_answer_in_hand_say_so(html):
+    assert "with the truth in hand" in html
+    assert "fitted to the same cells" in html
+
+
+def test_the_page_is_in_mlflow_too(learned, made, html, tmp_path):
+    from mlflow import MlflowClient
+
+    details = records.read(learned.objects, "clusters", learned.clusters.key).details
+    client = MlflowClient(tracking_uri=details["tracking_uri"])
+    path = client.download_artifacts(details["run_id"], "report.html", str(tmp_path))
+    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - MLflow gives a text
+        assert stream.read() == html
+    assert learned.tracking.flow_run_url in html

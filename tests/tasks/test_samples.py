@@ -1,0 +1,71 @@
+import pytest
+
+from storage.samples import Sample
+from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
+from tests.support import carry, cells_of, found_in, ingested
+
+A, B = (Sample(file="a.tif", chip="1", condition=condition) for condition in ("wild type", "BRAF"))
+ROWS = [
+    {"t": 0, "label": 1, "centroid_y_px": 2.0, "centroid_x_px": 3.0, "population": "round"},
+    {"t": 1, "label": 1, "centroid_y_px": 2.5, "centroid_x_px": 3.0, "population": "bent"},
+]
+
+
+@pytest.fixture
+def raw(experiment, store):
+    return ingested(store, experiment / "wt-1_p1.ome.tif")
+
+
+def said(store, raw, sample):
+    return attach_sample(store, raw, sample, standing_samples(store).get(raw.key))
+
+
+def test_the_same_statement_is_noted_once(store, raw):
+    first, second = said(store, raw, A), said(store, raw, A)
+    assert (first.reused, second.reused) == (False, True)
+    assert first.key == second.key
+    assert sample_facts(store, second) == A
+
+
+def test_the_last_statement_holds_also_after_going_back(store, raw):
+    keys = [said(store, raw, sample).key for sample in (A, B, A)]
+    assert len(set(keys)) == 3
+    assert standing_samples(store)[raw.key].key == keys[-1]
+    assert sample_facts(store, said(store, raw, A)) == A
+
+
+def test_statements_about_two_acquisitions_do_not_mix(experiment, store, raw):
+    other = ingested(store, experiment / "braf-1_p1.ome.tif")
+    said(store, raw, A)
+    said(store, other, B)
+    standing = standing_samples(store)
+    assert (standing[raw.key].settings["condition"], standing[other.key].settings["condition"]) == (
+        "wild type",
+        "BRAF",
+    )
+
+
+def test_truth_is_kept_once_and_found_by_the_raw_image(store, raw):
+    first, second = attach_truth(store, raw, ROWS), attach_truth(store, raw, ROWS)
+    assert second.reused
+    assert first.counts["cells"] == 2
+    assert standing_truths(store)[raw.key].key == first.key
+    table = cells_of(store, first)
+    assert table["population"].astype(str).tolist() == ["round", "bent"]
+    assert table["centroid_y_px"].tolist() == [2.0, 2.5]
+
+
+def test_without_rows_there_is_no_truth(store, raw):
+    assert attach_truth(store, raw, []) is None
+    assert standing_truths(store) == {}
+
+
+def test_another_condition_makes_new_patches_and_nothing_else(experiment, store):
+    (found,) = found_in(experiment / "wt-1_p1.ome.tif")
+    first = carry(store, found)
+    changed = type(found)(found.acquisition, Sample(file=found.acquisition.name, condition="x"), found.truth)
+    second = carry(store, changed)
+    assert (second.raw.reused, second.clean.reused, second.labels.reused) == (True, True, True)
+    assert not second.patches.reused
+    assert set(cells_of(store, second.patches)["condition"]) == {"x"}
+    assert set(cells_of(store, first.patches)["condition"]) == {"wild type"}
