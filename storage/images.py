@@ -128,7 +128,9 @@ def list_labels(objects: Objects, clean_key: str, names: list[str]) -> None:
     The list is derived from the records, so writing it again is harmless; one that is right stays untouched.
     """
     path = layout.labels_group_path(clean_key)
-    if names and listed_labels(objects, clean_key) != sorted(names):
+    if not names:
+        objects.delete([f"{path}/zarr.json"])
+    elif listed_labels(objects, clean_key) != sorted(names):
         arrays.create_group(objects, path, ome.labels_group_attributes(sorted(names)), {})
 
 

@@ -2,6 +2,10 @@
 
 IMAGE = "image.ome.zarr"
 RECORDS = "records"
+QUARANTINE = "quarantine"
+INBOXES = "inboxes"
+PROGRESS = "progress"
+AREAS = ("acquisitions", "artifacts", RECORDS, PROGRESS, QUARANTINE, INBOXES)
 
 
 def artifact_folder(kind: str, key: str) -> str:
@@ -42,4 +46,29 @@ def record_path(kind: str, key: str) -> str:
 
 def progress_folder(kind: str, key: str) -> str:
     """Return the folder of an unfinished artifact's done-markers and scratch arrays."""
-    return f"progress/{kind}/{key}"
+    return f"{PROGRESS}/{kind}/{key}"
+
+
+def owner(path: str) -> tuple[str, str] | None:
+    """Return kind and key of the artifact that an object belongs to; None for what is no artifact's.
+
+    The list of an image's labels belongs to no label image, so it counts as the clean image's.
+    """
+    parts = path.split("/")
+    if parts[0] == "acquisitions" and len(parts) > 2:
+        return "raw", parts[1]
+    if parts[0] not in ("artifacts", PROGRESS) or len(parts) < 4:
+        return None
+    if parts[:2] == ["artifacts", "clean"] and parts[3:5] == [IMAGE, "labels"] and len(parts) > 6:
+        return "labels", parts[5]
+    return parts[1], parts[2]
+
+
+def quarantine_path(key: str) -> str:
+    """Return the path of the note about an input that was refused."""
+    return f"{QUARANTINE}/{key}.json"
+
+
+def known_folder(inbox: str) -> str:
+    """Return the folder of what is known about the files of an inbox, named by the digest of its URL."""
+    return f"{INBOXES}/{inbox}/known"

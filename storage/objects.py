@@ -1,9 +1,10 @@
 """The bytes of a store: one small set of operations on a folder or an S3 bucket, both through obstore."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +107,12 @@ class Objects:
 
     def entries(self, prefix: str) -> list[Entry]:
         """Return all objects below a folder `prefix`, sorted by name; none if there is no such folder."""
+        found = self._entries(prefix)
+        if not found:
+            self.check_present()
+        return found
+
+    def _entries(self, prefix: str) -> list[Entry]:
         try:
             found = [
                 Entry(entry["path"], int(entry["size"]), entry["last_modified"])
@@ -139,6 +146,14 @@ class Objects:
                     self._remove(name)
                 except FileNotFoundError:
                     continue
+
+    def prune(self, folder: str) -> None:
+        """Remove the empty folders at and below `folder`; S3 has none."""
+        if self.folder is None:
+            return
+        for root, _, _ in os.walk(self.folder / folder, topdown=False):
+            with suppress(OSError):  # not empty, or gone
+                Path(root).rmdir()
 
     def below(self, folder: str) -> Any:
         """Return the obstore backend of a folder of this store, for libraries that want their own root."""
@@ -247,7 +262,7 @@ def open_store(location: str, *, create: bool = False) -> Objects:
     if objects._exists(MARKER):
         _opened.add(url)
         return objects
-    if objects.entries(""):
+    if objects._entries(""):
         raise InputError(
             f"{url} is not a chipcyte store: expected {MARKER} or an empty folder, found other files; "
             "name another place with --store"

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
-from yaozarrs import v05
+from pydantic import ValidationError
+from yaozarrs import v05, validate_zarr_store
 
 AXES = ("t", "c", "z", "y", "x")
 LABEL_AXES = ("t", "z", "y", "x")
@@ -56,12 +58,12 @@ def image_attributes(metadata: ImageMetadata, levels: int, limits: tuple[float, 
     """
     channels = [
         v05.OmeroChannel(
-            label=name,
+            label=name or f"channel {index}",
             color=COLOURS[index % len(COLOURS)],
             active=True,
             window=v05.OmeroWindow(min=limits[0], max=limits[1], start=window[0], end=window[1]),
         )
-        for index, (name, window) in enumerate(zip(metadata.channel_names, metadata.windows, strict=False))
+        for index, (name, window) in enumerate(zip_longest(metadata.channel_names, metadata.windows))
     ]
     image = v05.Image(
         multiscales=[_multiscale(metadata, levels, AXES)],
@@ -85,6 +87,30 @@ def labels_group_attributes(names: Sequence[str]) -> dict[str, Any]:
     """Return the validated attributes of the group that lists an image's labels."""
     group = v05.LabelsGroup(labels=list(names))
     return {"ome": group.model_dump(mode="json", exclude_none=True)}
+
+
+def fault(attributes: Any) -> str | None:
+    """Return what is wrong with the attributes of an image group; None if they are valid OME-Zarr 0.5."""
+    try:
+        described = attributes["ome"]
+        model = v05.LabelImage if "image-label" in described else v05.Image
+        model.model_validate(described)
+        read_metadata(attributes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except (KeyError, TypeError) as error:
+        return f"no {error}" if isinstance(error, KeyError) else "no OME-Zarr metadata"
+    return None
+
+
+def store_fault(folder: str) -> str | None:
+    """Return what is wrong with an OME-Zarr image in a local folder, its arrays included; None if nothing."""
+    try:
+        validate_zarr_store(folder)
+    except (ValueError, OSError) as error:
+        return str(error).strip().splitlines()[0]
+    return None
 
 
 def read_metadata(attributes: dict[str, Any]) -> ImageMetadata:

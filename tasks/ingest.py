@@ -8,8 +8,9 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from storage import images, layout
+from storage import images, layout, progress
 from storage.arrays import Digests
+from storage.errors import FormatError
 from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.ome import ImageMetadata
@@ -17,10 +18,10 @@ from storage.progress import Done, Ledger
 from storage.regions import Region
 from storage.sources.base import Acquisition, Source, content_digest, display_window
 from storage.sources.discovery import open_acquisition, opened
-from tasks import announce
+from tasks import announce, budget
 from tasks.chunked import run_units
 from tasks.kernels.pyramid import downsample_mean
-from tasks.settings import IngestSettings, Resources, question
+from tasks.settings import IngestSettings, Resources
 from tasks.stage import Handle, Outcome, Question, produce
 
 ALGORITHM = 1
@@ -39,8 +40,14 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
     """Copy an acquisition into the store as sharded OME-Zarr; the same content is copied once.
 
     The user's files are read, never moved or changed.
+
+    Raises
+    ------
+    FormatError
+        The files cannot be read, or changed while they were read; nothing is committed.
     """
     objects = open_store(store)
+    before = _states(acquisition)
     asked = Question(
         kind="raw",
         name=acquisition.name,
@@ -48,13 +55,29 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
         settings={
             "content": content_digest(acquisition),
             "reader": acquisition.reader,
-            **question(settings),
+            "pages_are": acquisition.pages_are,
+            "pixel_size_um": settings.pixel_size_um,
         },
         algorithm=ALGORITHM,
     )
-    return produce(
-        objects, asked, lambda key: _copy(objects, acquisition, _Target(store, key), settings, resources)
-    )
+
+    def copy(key: str) -> Outcome:
+        outcome = _copy(objects, acquisition, _Target(store, key), settings, resources)
+        if _states(acquisition) != before:
+            progress.clear(objects, "raw", key)  # some of these planes are not of the content that is the key
+            raise FormatError(
+                f"{acquisition.location}: its files changed while they were read; "
+                "ingest it again when it is complete"
+            )
+        return outcome
+
+    return produce(objects, asked, copy)
+
+
+def _states(acquisition: Acquisition) -> list[tuple[int, int]]:
+    """Return size and time of each file; of one that is not there, which its reader will say, zeros."""
+    states = [path.stat() if path.exists() else None for path in acquisition.files]
+    return [(one.st_size, one.st_mtime_ns) if one else (0, 0) for one in states]
 
 
 def _copy(
@@ -66,6 +89,7 @@ def _copy(
 ) -> Outcome:
     source = open_acquisition(acquisition)
     try:
+        budget.check(f"ingest {acquisition.name}", budget.INGEST, source.shape[-2:], resources)
         image, written = _create(objects, source, target, settings)
     finally:
         source.close()
@@ -116,12 +140,10 @@ def _complete(source: Source, settings: IngestSettings) -> ImageMetadata:
     """Add display ranges, and what the user states where the file is silent."""
     stated = settings.pixel_size_um
     sizes = source.metadata.pixel_size_um
-    channels = range(source.shape[1])
     return replace(
         source.metadata,
         pixel_size_um=(sizes[0], sizes[1] or stated, sizes[2] or stated),
-        channel_names=source.metadata.channel_names or tuple(f"channel {c}" for c in channels),
-        windows=tuple(display_window(source.read_plane(0, c, 0)) for c in channels),
+        windows=tuple(display_window(source.read_plane(0, c, 0)) for c in range(source.shape[1])),
     )
 
 

@@ -11,11 +11,11 @@ from storage import records
 from storage.arrays import digest
 from storage.objects import Objects, open_store
 from storage.records import Record
-from tasks import report_pictures
+from tasks import announce, report_pictures
 from tasks.kernels import page
 from tasks.settings import ReportSettings, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
-from tasks.tracking import log_to_run
+from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
 ALGORITHM = 1
@@ -66,11 +66,18 @@ def report(
         html = page.render_page(content)
         path = folder("report", key, "report.html")
         objects.put(path, html.encode())
-        found = records.read(objects, "clusters", clusters.key).details
-        log_to_run(str(found["tracking_uri"]), str(found["run_id"])).page("report", html)
+        _log(records.read(objects, "clusters", clusters.key), html, tracking)
         return Outcome(path=path, written={path: digest(html.encode())}, counts={"bytes": len(html.encode())})
 
     return produce(objects, asked, compute)
+
+
+def _log(found: Record, html: str, tracking: Tracking) -> None:
+    """Add the page to the clustering's run, which an MLflow that was set up later does not know."""
+    try:
+        log_to_run(tracking.uri, str(found.details["run_id"])).page("report", html)
+    except TrackingError as error:
+        announce.warn(f"the report is in the store but not in MLflow: {error}")
 
 
 def _content(

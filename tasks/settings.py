@@ -5,15 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from storage.errors import InputError, MissingInputError
-
-
-class Section(BaseModel):
-    """What all settings have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from tasks.sections import Section as Section
+from tasks.sections import WatchSettings as WatchSettings
 
 
 class IngestSettings(Section):
@@ -228,6 +224,7 @@ class Settings(Section):
     embed: EmbedSettings = EmbedSettings()
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
+    watch: WatchSettings = WatchSettings()
     resources: Resources = Field(default_factory=Resources)
 
 

@@ -6,6 +6,8 @@ from flows.cli.demo import demo
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
+from flows.cli.upkeep import check, gc
+from flows.cli.watch import quarantine_app, watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +18,7 @@ app = typer.Typer(
 )
 
 WHOLE, STAGES, LOOK, SERVERS = "The whole way", "Stage by stage", "Look into a store", "Servers"
+UPKEEP = "Upkeep"
 
 app.command(rich_help_panel=WHOLE)(demo)
 app.command(rich_help_panel=WHOLE)(simulate)
@@ -24,8 +27,12 @@ app.command(rich_help_panel=WHOLE)(run)
 app.command(rich_help_panel=STAGES)(ingest)
 for stage in HELP:
     app.command(stage, rich_help_panel=STAGES)(stage_command(stage))
+app.command(rich_help_panel=STAGES)(watch)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
+app.command(rich_help_panel=UPKEEP)(check)
+app.command(rich_help_panel=UPKEEP)(gc)
+app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=SERVERS)(up)
 app.command(rich_help_panel=SERVERS)(down)
 app.command(rich_help_panel=SERVERS)(status)

@@ -17,6 +17,7 @@ from storage.sources.tiff_metadata import metadata_of
 from storage.sources.units import LENGTHS_UM, SECONDS, number
 
 AXES = "tczyx"
+BIOFORMATS2RAW = "bioformats2raw.layout"
 DESCRIPTIONS = ("zarr.json", ".zattrs")
 
 
@@ -89,7 +90,7 @@ def _scenes(folder: Path) -> list[str]:
             ]
     except (FormatError, MissingInputError, KeyError, TypeError):
         return [""]
-    if "multiscales" in described:
+    if BIOFORMATS2RAW not in described:
         return [""]
     inside = [one for one in folder.iterdir() if one.name.isdecimal() and one.is_dir()]
     return [one.name for one in sorted(inside, key=natural)] or [""]
@@ -148,7 +149,7 @@ def _axes(image: Mapping[str, Any], path: Path) -> list[str]:
 
 def _open_array(folder: Path) -> Any:
     try:
-        array = open_outside(folder)
+        array = open_outside(str(folder))
         _ = array.shape, array.dtype
     except Exception as error:
         raise FormatError(f"{folder}: expected a zarr array, found something else ({error})") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from storage.errors import InputError, MissingInputError
 from storage.sources.base import Acquisition, natural, ordinals
 
-FIELDS = {"t": r"\d+", "z": r"\d+", "c": r"[^/]+?", "position": r"[^/]+?"}
+FIELDS = {"t": r"\d+", "z": r"\d+", "c": r"[^/]+?", "position": r"[^/]+"}
 PLANE_NAMES = (".tif", ".tiff", ".png")
 BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -15,7 +15,8 @@ BRACES = re.compile(r"\{([^{}]*)\}")
 def pattern_rule(pattern: str) -> re.Pattern[str]:
     """Return a pattern as a regular expression with the groups t, c, z and position that it names.
 
-    t and z stand for digits, c and position for any text without a slash; all else stands for itself.
+    t and z stand for digits, c and position for any text without a slash; all else stands for itself. Where
+    a name can be read in several ways, position takes as much of it as it can.
 
     Raises
     ------

@@ -80,8 +80,14 @@ def _complete_grid(acquisition: Acquisition) -> dict[Place, Path]:
     return files
 
 
-def read_plane_file(path: Path, page: int = 0) -> NDArray[Any]:
-    """Return a plane (y, x) of a TIFF, or a PNG's only one; FormatError if it is damaged or no plane."""
+def read_plane_file(path: Path, page: int | None = None) -> NDArray[Any]:
+    """Return a plane (y, x) of a TIFF or PNG; FormatError if it is damaged or no plane.
+
+    Parameters
+    ----------
+    page
+        Which page of a TIFF; None: its only one.
+    """
     try:
         yx = _read_png(path) if path.suffix.lower() == ".png" else _read_tiff_page(path, page)
     except FormatError:
@@ -109,9 +115,13 @@ def _read_png(path: Path) -> NDArray[Any]:
     return np.asarray(imagecodecs.png_decode(content))
 
 
-def _read_tiff_page(path: Path, page: int) -> NDArray[Any]:
+def _read_tiff_page(path: Path, page: int | None) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
-        found = file.pages[page]
+        if page is None and len(file.pages) != 1:
+            raise FormatError(
+                f"{path}: expected one plane, found {len(file.pages)} pages; set ingest.folder_is to files"
+            )
+        found = file.pages[page or 0]
         promised = found.size * np.dtype(found.dtype or "u1").itemsize
         if promised > max(2**28, 2**15 * file.filehandle.size):
             raise FormatError(

@@ -108,7 +108,7 @@ class TiffSource:
         try:
             if self._series.dataoffset is not None:
                 return self._read_contiguous(index, shape)
-            return np.asarray(self._series.pages[index].asarray()).reshape(shape)
+            return _decoded(self._series.pages[index]).reshape(shape)
         except FormatError:
             raise
         except Exception as error:
@@ -128,6 +128,18 @@ class TiffSource:
         if pixels.size < count:
             raise FormatError(f"{self.path}: the file ended in the middle of plane {index}; copy it again")
         return pixels.reshape(shape)
+
+
+def _decoded(page: Any) -> NDArray[Any]:
+    """Return a page's pixels; of a set's other files, which would be too many to hold open, one is opened."""
+    stream = page.parent.filehandle
+    if not stream.closed:
+        return np.asarray(page.asarray())
+    stream.open()
+    try:
+        return np.asarray(page.asarray())
+    finally:
+        stream.close()
 
 
 def _open(path: Path) -> tifffile.TiffFile:

@@ -1,23 +1,30 @@
+import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
 from storage import records
 from tasks.report import Trail, report
+from tasks.settings import ReportSettings
 from tests.support import QUICK
 
 
-@pytest.fixture(scope="module")
-def made(learned):
+def reported(learned, tracking, **settings):
     return report.fn(
         trails=[Trail(one.clean, one.labels, one.patches, one.sample) for one in learned.acquisitions],
         clusters=learned.clusters,
         model=learned.model,
         store=learned.objects.url,
-        settings=QUICK.report,
+        settings=ReportSettings(**settings),
         every=QUICK,
-        tracking=learned.tracking,
+        tracking=tracking,
     )
+
+
+@pytest.fixture(scope="module")
+def made(learned):
+    return reported(learned, learned.tracking)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,13 @@ def test_the_page_loads_nothing_from_anywhere(html):
     loads = re.findall(r"""(?:src|srcset|poster|data)\s*=\s*["']([^"']+)""", html)
     assert loads
     assert all(one.startswith("data:image/png;base64,") for one in loads)
-    for pattern in (r"<link\b", r"<script[^>]*\bsrc", r"@import", r"url\((?!['\"]?(?:data:|#))", r"<iframe"):
+    for pattern in (
+        r"<link\s[^>]*href=['\"](?!data:)",
+        r"<script[^>]*\bsrc",
+        r"@import",
+        r"url\((?!['\"]?(?:data:|#))",
+        r"<iframe",
+    ):
         assert not re.search(pattern, html), pattern
 
 
@@ -78,6 +91,24 @@ def test_the_page_is_in_mlflow_too(learned, made, html, tmp_path):
     details = records.read(learned.objects, "clusters", learned.clusters.key).details
     client = MlflowClient(tracking_uri=details["tracking_uri"])
     path = client.download_artifacts(details["run_id"], "report.html", str(tmp_path))
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - MLflow gives a text
-        assert stream.read() == html
+    assert Path(path).read_text(encoding="utf-8") == html
     assert learned.tracking.flow_run_url in html
+
+
+def test_the_page_goes_to_the_mlflow_of_today_wherever_it_listened_before(learned, tmp_path, monkeypatch):
+    gone = "http://127.0.0.1:1"
+    read = records.read
+
+    def as_if_tracked_elsewhere(objects, kind, key):
+        record = read(objects, kind, key)
+        return record.model_copy(update={"details": record.details | {"tracking_uri": gone}})
+
+    monkeypatch.setattr(records, "read", as_if_tracked_elsewhere)
+    assert not reported(learned, learned.tracking, examples=1).reused
+
+
+def test_a_new_mlflow_that_does_not_know_the_run_does_not_cost_the_page(learned, tmp_path, caplog):
+    fresh = dataclasses.replace(learned.tracking, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    made = reported(learned, fresh, patches_per_cluster=3)
+    assert learned.objects.exists(records.read(learned.objects, "report", made.key).path)
+    assert "the report is in the store but not in MLflow" in caplog.text

@@ -169,11 +169,11 @@ def test_only_so_many_stay_open(tmp_path):
 def test_a_source_that_failed_is_closed_and_a_file_that_vanished_is_a_format_error(tmp_path):
     stacks(tmp_path, 1)
     acquisition = only(tmp_path)
-    with pytest.raises(FormatError), opened(acquisition) as source:
-        with acquisition.location.open("r+b") as stream:
-            stream.truncate(500)
-        source.read_plane(1, 0, 0)
-    assert source._file.filehandle.closed
+    with opened(acquisition) as source:
+        handle = source._file.filehandle
+    with pytest.raises(ZeroDivisionError), opened(acquisition):
+        raise ZeroDivisionError
+    assert handle.closed
     acquisition.location.unlink()
     with pytest.raises(FormatError, match="vanished"), opened(acquisition):
         pass

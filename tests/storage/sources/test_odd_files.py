@@ -1,4 +1,4 @@
-"""Unusual, broken and hostile TIFFs: right pixels, or an error that says what is wrong; never anything else."""
+"""Unusual, broken and hostile TIFFs: right pixels, or an error that says what is wrong; nothing else."""
 
 import json
 import subprocess

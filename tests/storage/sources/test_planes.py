@@ -33,7 +33,7 @@ def test_numbers_in_names_say_which_plane_a_file_is(tmp_path, template):
 
 @pytest.mark.parametrize("unnamed", ["t", "z"])
 def test_one_running_number_counts_along_the_unnamed_axis(tmp_path, unnamed):
-    names = [f"frame {n} of run 5.tif" for n in (1, 2, 10, 11)]
+    names = [f"shot {n} of run 5.tif" for n in (1, 2, 10, 11)]
     folder = write_planes(tmp_path / "recording", names, PLANES[:4])
     found = read_all(only(folder, pages_are=unnamed))
     np.testing.assert_array_equal(found.reshape(4, 20, 33), PLANES[:4])

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from flows.planning import plan_run
+from storage import images, layout
+from storage.sources.tiff import TiffSource
+from tasks.settings import PreprocessSettings, Resources, RotationFixed, Settings
+from tests.support import QUICK, write_tiff
+
+
+def planned(path, settings=QUICK):
+    return plan_run([str(path)], settings)
+
+
+def test_the_plan_knows_the_shapes_and_bytes_before_they_exist(experiment, carried):
+    objects, acquisitions = carried
+    plan = planned(experiment)
+    assert plan["counts"]["acquisitions"] == 4
+    assert plan["counts"]["frames"] == 8
+    by_name = {one["name"]: one for one in plan["acquisitions"]}
+    for one in acquisitions:
+        raw = images.open_image(objects, layout.image_path("raw", one.raw.key))
+        clean = images.open_image(objects, layout.image_path("clean", one.clean.key))
+        said = by_name[one.raw.name]
+        assert said["shape"] == list(raw.shape)
+        assert said["dtype"] == raw.dtype.name
+        assert said["raw_bytes"] == one.raw.counts["bytes"]
+        # how far it is turned is known only after the vote, so this is a bound
+        assert np.prod(clean.shape) * 4 <= said["clean_bytes"] <= 2.1 * np.prod(raw.shape) * 4
+
+
+def test_units_are_those_that_are_computed_where_nothing_is_turned(store, tmp_path):
+    from tests.support import carry, found_in
+
+    still = PreprocessSettings(rotation={"kind": "off"}, denoise={"kind": "off"})
+    settings = QUICK.model_copy(update={"preprocess": still})
+    y, x = np.mgrid[:96, :96]
+    pixels = np.where((y - 48) ** 2 + (x - 48) ** 2 < 12**2, 4000, 200).astype(np.uint16)
+    path = write_tiff(tmp_path / "one.tif", pixels)
+    plan = planned(path, settings)
+    made = carry(store, found_in(path)[0], settings)
+    computed = sum(one.units_done for one in made.made)
+    assert computed <= plan["counts"]["units"] <= computed + 2  # no vote, and no pairs of a single tile
+
+
+def test_z_planes_are_projected_or_not(tmp_path):
+    path = write_tiff(tmp_path / "deep.ome.tif", np.zeros((3, 64, 64), np.uint16), metadata={"axes": "ZYX"})
+    still = {"rotation": RotationFixed(angle_deg=3)}
+    once, each = (
+        planned(path, QUICK.model_copy(update={"preprocess": PreprocessSettings(z=z, **still)}))
+        for z in ("max", "each")
+    )
+    assert each["counts"]["clean_bytes"] == 3 * once["counts"]["clean_bytes"]
+
+
+def test_a_run_that_would_not_fit_is_said(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", np.zeros((64, 64), np.uint16))
+    roomy, tight = (
+        planned(path, Settings(resources=Resources(workers=2, memory_bytes=memory)))
+        for memory in (2**31, 2**29)
+    )
+    assert roomy["metrics"]["fits"] is True
+    assert tight["metrics"]["fits"] is False
+    assert roomy["metrics"]["peak_bytes"] == tight["metrics"]["peak_bytes"]
+
+
+@pytest.mark.parametrize("pixel", [np.int32, np.float64])
+def test_pixels_that_ingest_refuses_are_refused_by_the_plan(pixel, tmp_path):
+    from storage.errors import FormatError
+
+    with pytest.raises(FormatError, match="expected pixels of"):
+        planned(write_tiff(tmp_path / "deep.tif", np.zeros((64, 64), pixel)))
+
+
+def test_no_pixel_is_read(experiment, monkeypatch):
+    monkeypatch.setattr(TiffSource, "read_plane", lambda *_: pytest.fail("a plane was read"))
+    before = {path: path.stat().st_mtime_ns for path in experiment.rglob("*")}
+    planned(experiment)
+    assert {path: path.stat().st_mtime_ns for path in experiment.rglob("*")} == before

@@ -1,0 +1,81 @@
+import logging
+
+import pytest
+
+from tasks import announce
+
+
+@pytest.fixture
+def heard():
+    news = []
+    announce.on_terminal(lambda *args: news.append(args))
+    yield news
+    announce.on_terminal(None)
+
+
+@pytest.fixture
+def artifacts(monkeypatch):
+    """What would have gone to Prefect."""
+    sent = []
+    monkeypatch.setattr(
+        announce,
+        "create_progress_artifact",
+        lambda percent, **facts: sent.append((percent, facts["description"])) or "identity",
+    )
+    monkeypatch.setattr(
+        announce,
+        "update_progress_artifact",
+        lambda identity, *, progress: sent.append((progress, identity)),
+    )
+    for kind in ("table", "link"):
+        monkeypatch.setattr(announce, f"create_{kind}_artifact", lambda **facts: sent.append(facts))
+    return sent
+
+
+@pytest.fixture
+def inside_a_task(monkeypatch):
+    monkeypatch.setattr("prefect.context.TaskRunContext.get", classmethod(lambda _cls: object()))
+
+
+def test_the_terminal_hears_every_unit(heard, artifacts):
+    tell = announce.listener("ingest a.tif")
+    for done in range(4):
+        tell(done, 3)
+    assert heard == [("ingest a.tif", done, 3) for done in range(4)]
+    assert artifacts == []
+
+
+def test_after_none_nobody_hears(heard):
+    announce.on_terminal(None)
+    announce.listener("x")(1, 1)
+    assert heard == []
+
+
+def test_prefect_hears_the_first_and_the_last_unit_of_a_task(artifacts, inside_a_task):
+    tell = announce.listener("ingest a.tif")
+    for done in range(1, 5):
+        tell(done, 4)
+    assert artifacts == [(25.0, "ingest a.tif: 4 units"), (100.0, "identity")]
+
+
+def test_no_units_are_no_news_for_prefect(artifacts, inside_a_task):
+    announce.listener("x")(0, 0)
+    assert artifacts == []
+
+
+@pytest.mark.parametrize("where", ["outside", "inside"])
+def test_tables_and_links_go_to_prefect_only_from_a_run(where, artifacts, request):
+    if where == "inside":
+        request.getfixturevalue("inside_a_task")
+    announce.table("t", [{"a": 1}], "about")
+    announce.table("empty", [], "about")
+    announce.link("l", "http://127.0.0.1/x", "text")
+    assert [one["key"] for one in artifacts] == (["t", "l"] if where == "inside" else [])
+
+
+def test_a_warning_is_logged_as_chipcytes(caplog):
+    with caplog.at_level(logging.WARNING, "chipcyte"):
+        announce.warn("mind the gap")
+    assert [(one.name, one.levelname, one.message) for one in caplog.records] == [
+        ("chipcyte", "WARNING", "mind the gap")
+    ]
