@@ -36,9 +36,11 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the holder is a process of this host that no longer runs."""
+        """Whether the holder is a process of this host that no longer runs, or an earlier try of this one."""
         if self.host != socket.gethostname():
             return False
+        if self.pid == os.getpid():
+            return True  # threads of one process wait for each other, so none of them holds it
         try:
             return abs(psutil.Process(self.pid).create_time() - self.started_s) > 1
         except psutil.NoSuchProcess:

@@ -125,13 +125,13 @@ class Objects:
             raise self._failed("list", prefix, error) from error
         return sorted(found, key=lambda entry: entry.name)
 
-    def leftovers(self) -> list[Entry]:
-        """Return the half-written files that killed processes left in a folder, which no listing shows."""
+    def leftovers(self, prefix: str = "") -> list[Entry]:
+        """Return the half-written files that killed processes left below `prefix`, which no listing shows."""
         if self.folder is None:
             return []
         found = []
         with self._clear("list", ""):
-            for path in sorted(self.folder.rglob("*#*")):
+            for path in sorted((self.folder / prefix).rglob("*#*")):
                 if STAGING.search(path.name) and path.is_file():
                     facts = path.stat()
                     when = datetime.fromtimestamp(facts.st_mtime, UTC)

@@ -69,4 +69,12 @@ def _unit(marker: str) -> str:
 
 def clear(objects: Objects, kind: str, key: str) -> None:
     """Remove the markers and scratch arrays of an artifact that is committed."""
-    objects.delete(list(objects.names(layout.progress_folder(kind, key))))
+    folder = layout.progress_folder(kind, key)
+    objects.delete(list(objects.names(folder)))
+    sweep(objects, folder)
+    objects.prune(folder)
+
+
+def sweep(objects: Objects, folder: str) -> None:
+    """Remove what killed processes left half-written in a folder that nobody writes into any more."""
+    objects.delete([entry.name for entry in objects.leftovers(folder)])

@@ -201,7 +201,7 @@ def _provenance(objects: Objects, found: Record, every: Settings, tracking: Trac
     if tracking.flow_run_url:
         links.append(page.Link("The flow run in Prefect", tracking.flow_run_url))
     return page.Provenance(
-        settings=every.model_dump(mode="json", exclude={"resources"}),
+        settings=every.model_dump(mode="json", exclude={"resources", "watch"}),
         versions=found.versions,
         artifacts=tuple(
             page.Artifact(one.kind, one.key, tuple(f"{p.kind} {p.key}" for p in one.parents)) for one in chain

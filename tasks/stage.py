@@ -101,6 +101,8 @@ def _make(objects: Objects, question: Question, compute: Callable[[str], Outcome
         metrics=outcome.metrics,
         details=outcome.details,
     )
+    for place in {layout.artifact_folder(question.kind, key), outcome.path}:
+        progress.sweep(objects, place)
     stands = records.commit(objects, record, outcome.written)
     progress.clear(objects, question.kind, key)
     made = handle(objects, stands, name=question.name, reused=False)

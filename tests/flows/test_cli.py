@@ -49,7 +49,10 @@ def answer(*words):
 # --- help and usage
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+OFFERED = [one.name or one.callback.__name__ for one in app.registered_commands]
+
+
+@pytest.mark.parametrize("command", OFFERED)
 def test_every_command_explains_itself(command):
     result = chipcyte(command, "--help")
     assert result.exit_code == 0
@@ -57,8 +60,8 @@ def test_every_command_explains_itself(command):
         assert option in result.output
 
 
-def test_the_commands_are_the_known_ones():
-    assert {one.name or one.callback.__name__ for one in app.registered_commands} == set(COMMANDS)
+def test_no_command_is_missing():
+    assert set(COMMANDS) <= set(OFFERED)
 
 
 @pytest.mark.parametrize(

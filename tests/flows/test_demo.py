@@ -1,11 +1,11 @@
 """`chipcyte demo`, really: two servers, two runs, and what a visitor of the pages finds."""
 
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from storage.experiment import read_angles, read_cells
+from tests.flows.services.support import read
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1200)]
 
@@ -20,11 +20,6 @@ def first(command_line, folder):
     result = command_line("demo", "--folder", folder, "--json")
     assert result.code == 0, result.err
     return result.found
-
-
-def opened(url):
-    with urllib.request.urlopen(url, timeout=20) as response:
-        return response.status
 
 
 def test_cells_and_angles_are_those_of_the_truth(first, folder):
@@ -46,8 +41,8 @@ def test_populations_are_scored_against_the_truth(first):
 
 
 def test_the_pages_and_the_report_are_there(first):
-    assert opened(first["prefect_url"]) == 200
-    assert opened(first["mlflow_url"]) == 200
+    for page in ("prefect_url", "mlflow_url"):
+        assert read(first[page], "text/html")[0] == 200
     assert "<html" in Path(first["stages"]["report"]["uri"]).read_text()[:200]
 
 
@@ -72,8 +67,8 @@ def test_prefect_links_to_mlflow_and_mlflow_back(first, folder):
     assert flow_run.name.startswith("demo")
     assert flow_run.state_name == "Completed"
     links = {one["key"]: one["data"] for one in artifacts if one["key"]}
-    assert details["run_url"] in links["mlflow-training"]
-    assert {"result", "composition", "mlflow-clusters"} <= links.keys()
+    assert details["run_url"] in links["mlflow-train"]
+    assert {"result", "composition", "mlflow-cluster"} <= links.keys()
 
 
 def test_the_second_time_everything_is_reused(first, folder, command_line):

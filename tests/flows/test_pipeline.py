@@ -190,7 +190,7 @@ def test_the_whole_way_and_once_more(experiment, store, tracking_uri, monkeypatc
     wholes = [f"{verb} tiny" for verb in ("train", "embed", "cluster", "report")]
     assert sorted(one.name for one in tasks) == sorted([*names, *wholes])
     assert {one.type for one in artifacts} >= {"progress", "table"}
-    assert {"mlflow-training", "mlflow-clusters", "result", "composition"} <= {one.key for one in artifacts}
+    assert {"mlflow-train", "mlflow-cluster", "result", "composition"} <= {one.key for one in artifacts}
     found = first.as_json()
     assert found["counts"]["cells"] == sum(one.counts["cells"] for one in first.stages["segment"])
     assert found["metrics"]["ari"] == first.stages["cluster"][0].metrics["ari"]

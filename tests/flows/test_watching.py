@@ -9,19 +9,22 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
+import obstore
 import pytest
 import tifffile
 
 from flows import intake
 from flows.watching import open_watcher, watch, watch_plainly
 from storage import images, layout, quarantine, records
-from storage.errors import StoreError
+from storage.backends import backend
+from storage.errors import BusyError, StoreError
 from storage.inbox import FileState
 from storage.objects import open_store
 from storage.quarantine import Refusal
 from tasks.ingest import ingest
 from tasks.samples import standing_samples
 from tasks.settings import Settings, WatchSettings
+from tests.storage.conftest import bucket, s3_environment, s3_server  # noqa: F401 - fixtures
 from tests.support import QUICK
 from tests.support import write_tiff as write_any_tiff
 
@@ -487,3 +490,43 @@ def test_watch_settings_are_no_part_of_a_key(tmp_path, lab):
     (event,) = watcher.take(watcher.look())
     assert event.key == lab.raws[0].key
     assert open_store(str(tmp_path / "other")).exists(layout.record_path("raw", event.key))
+
+
+def test_what_another_process_is_doing_is_left_to_it(lab):
+    write_tiff(lab.inbox / "a.tif", pixels())
+
+    def busy(acquisition):
+        raise BusyError("raw 1 is already being done by process 7 on host")
+
+    lab.watcher.ingest, good = busy, lab.watcher.ingest
+    assert lab.settle() == [("waiting", "a.tif")]
+    assert lab.refusals == []
+    lab.watcher.ingest = good
+    assert lab.settle() == [("ingested", "a.tif")]
+
+
+def test_an_s3_prefix_is_watched_through_temporary_copies(lab, bucket, tmp_path, monkeypatch):  # noqa: F811
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(copies))
+    url = f"s3://{bucket}/inbox"
+    for t in range(2):
+        path = write_tiff(tmp_path / "plane.tif", pixels(t, (24, 32)))
+        obstore.put(backend(url), f"position1/img_t{t}.tif", path.read_bytes())
+    obstore.put(backend(url), "a.tif", write_tiff(tmp_path / "a.tif", pixels()).read_bytes())
+    obstore.put(backend(url), "copy.tif", (tmp_path / "a.tif").read_bytes())
+    obstore.put(backend(url), "bad.tif", b"not an image")
+    obstore.put(backend(url), "samples.csv", b"file,condition\na.tif,BRAF\ncopy.tif,BRAF\n")
+    lab.inbox = url
+    lab.restart()
+    whats = dict(reversed(one) for one in lab.settle())
+    assert sorted([whats.pop("a.tif"), whats.pop("copy.tif")]) in (["ingested", "known"], ["ingested"] * 2)
+    assert whats == {"position1": "ingested", "bad.tif": "quarantined"}
+    assert sorted(raw.counts["frames"] for raw in lab.raws) == [2, 2]
+    samples = standing_samples(lab.watcher.objects)
+    assert sorted(one.settings["condition"] for one in samples.values()) == ["BRAF", "unlabelled"]
+    assert list(copies.iterdir()) == []
+    assert lab.settle() == []
+    obstore.put(backend(url), "bad.tif", (tmp_path / "plane.tif").read_bytes())
+    assert lab.settle() == [("ingested", "bad.tif")]
+    assert lab.refusals == []

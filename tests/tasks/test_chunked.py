@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.arrays import digest
 from storage.errors import ChipcyteError, FormatError
+from storage.objects import open_store
 from storage.progress import Done, Ledger
 from tasks import chunked
 from tasks.chunked import IN_FLIGHT, Throttle, run_units
@@ -26,23 +28,25 @@ class Number:
 NUMBERS = [Number(value) for value in (3, 1, 2, 9, 7)]
 
 
-def square(unit: Number) -> Done:
-    return Done(unit.value**2, {f"x/{unit.name}": (1, "ab")})
+def square(unit: Number, *, store: str) -> Done:
+    content = str(unit.value).encode()
+    open_store(store).put(f"x/{unit.name}", content)
+    return Done(unit.value**2, {f"x/{unit.name}": digest(content)})
 
 
-def fails_at_nine(unit: Number) -> Done:
+def fails_at_nine(unit: Number, *, store: str) -> Done:
     if unit.value == 9:
         raise FormatError("nine is no number")
-    return square(unit)
+    return square(unit, store=store)
 
 
-def kills_its_process(unit: Number, *, marker: Path | None) -> Done:
+def kills_its_process(unit: Number, *, store: str, marker: Path | None) -> Done:
     """Like a worker killed for its memory: once if there is a marker to remember it by, else always."""
     if unit.value == 9 and not (marker and marker.exists()):
         if marker:
             marker.touch()
         os._exit(137)
-    return square(unit)
+    return square(unit, store=store)
 
 
 @pytest.fixture(params=["serial", "dask", "scheduler"])
@@ -63,7 +67,7 @@ def ledger(store, step="step"):
 def test_results_come_in_the_order_of_the_units(resources, store):
     heard = []
     units = run_units(
-        square,
+        partial(square, store=store.url),
         NUMBERS,
         ledger=ledger(store),
         resources=resources,
@@ -71,37 +75,53 @@ def test_results_come_in_the_order_of_the_units(resources, store):
     )
     assert units.results == [9, 1, 4, 81, 49]
     assert (units.computed, units.reused) == (5, 0)
-    assert units.written == {f"x/{unit.name}": (1, "ab") for unit in NUMBERS}
+    assert units.written == {f"x/{unit.name}": digest(str(unit.value).encode()) for unit in NUMBERS}
     assert heard == [(done, 5) for done in range(6)]
 
 
 def test_marked_units_are_not_worked_on_again(resources, store):
-    run_units(square, NUMBERS[:3], ledger=ledger(store), resources=resources)
-    units = run_units(square, NUMBERS, ledger=ledger(store), resources=resources)
+    run_units(partial(square, store=store.url), NUMBERS[:3], ledger=ledger(store), resources=resources)
+    units = run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=resources)
     assert units.results == [9, 1, 4, 81, 49]
     assert (units.computed, units.reused) == (2, 3)
     assert units.written.keys() == {f"x/{unit.name}" for unit in NUMBERS}
 
 
+def test_a_marked_unit_whose_bytes_are_gone_is_worked_on_again(store):
+    run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=SERIAL)
+    store.delete(["x/0002"])
+    units = run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=SERIAL)
+    assert (units.computed, units.reused) == (1, 4)
+    assert store.get("x/0002") == b"2"
+
+
 def test_an_error_keeps_its_class_and_text_and_what_is_done_stays_done(resources, store):
     with pytest.raises(FormatError, match="nine is no number"):
-        run_units(fails_at_nine, NUMBERS, ledger=ledger(store), resources=resources)
+        run_units(partial(fails_at_nine, store=store.url), NUMBERS, ledger=ledger(store), resources=resources)
     assert "0009" not in ledger(store).done()
-    assert run_units(square, NUMBERS, ledger=ledger(store), resources=resources).results[3] == 81
+    assert (
+        run_units(
+            partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=resources
+        ).results[3]
+        == 81
+    )
     if resources.compute == "serial":
         assert ledger(store).done().keys() == {unit.name for unit in NUMBERS}
 
 
 def test_no_units_are_no_work(store):
-    units = run_units(square, [], ledger=ledger(store), resources=SERIAL)
+    units = run_units(partial(square, store=store.url), [], ledger=ledger(store), resources=SERIAL)
     assert (units.results, units.written, units.computed) == ([], {}, 0)
 
 
 def test_no_cluster_is_started_where_nothing_is_missing(store, monkeypatch):
-    run_units(square, NUMBERS, ledger=ledger(store), resources=SERIAL)
+    run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=SERIAL)
     monkeypatch.setattr(chunked, "_connect", lambda _: pytest.fail("a cluster was started"))
     unused = Resources(compute="local", workers=7)
-    assert run_units(square, NUMBERS, ledger=ledger(store), resources=unused).computed == 0
+    assert (
+        run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=unused).computed
+        == 0
+    )
 
 
 def test_few_units_are_in_flight_however_many_wait(two_workers, store, monkeypatch):
@@ -121,13 +141,13 @@ def test_few_units_are_in_flight_however_many_wait(two_workers, store, monkeypat
     monkeypatch.setattr(chunked, "_submit", submitted)
     monkeypatch.setattr(chunked, "_result", returned)
     many = [Number(value) for value in range(40)]
-    run_units(square, many, ledger=ledger(store), resources=two_workers)
+    run_units(partial(square, store=store.url), many, ledger=ledger(store), resources=two_workers)
     assert out == 0
     assert widest == IN_FLIGHT * 2
 
 
 def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):
-    function = partial(kills_its_process, marker=tmp_path / "died")
+    function = partial(kills_its_process, store=store.url, marker=tmp_path / "died")
     units = run_units(function, NUMBERS, ledger=ledger(store), resources=two_workers)
     assert units.results == [9, 1, 4, 81, 49]
     assert (tmp_path / "died").exists()
@@ -138,7 +158,7 @@ def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(sto
     try:
         with pytest.raises(ChipcyteError, match=r"raise resources\.memory_bytes or lower resources\.workers"):
             run_units(
-                partial(kills_its_process, marker=None),
+                partial(kills_its_process, store=store.url, marker=None),
                 NUMBERS,
                 ledger=ledger(store),
                 resources=Resources(compute="local", workers=1, memory_bytes=2**30),

@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 
+from storage.objects import open_store
 from storage.samples import Sample
 from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
-from tests.support import carry, cells_of, found_in, ingested
+from tests.support import carry, cells_of, ingested
 
 A, B = (Sample(file="a.tif", chip="1", condition=condition) for condition in ("wild type", "BRAF"))
 ROWS = [
@@ -60,12 +63,13 @@ def test_without_rows_there_is_no_truth(store, raw):
     assert standing_truths(store) == {}
 
 
-def test_another_condition_makes_new_patches_and_nothing_else(experiment, store):
-    (found,) = found_in(experiment / "wt-1_p1.ome.tif")
-    first = carry(store, found)
+def test_another_condition_makes_new_patches_and_nothing_else(carried, tmp_path):
+    objects, (first, *_) = carried
+    shutil.copytree(objects.url, tmp_path / "copy")
+    copy, found = open_store(str(tmp_path / "copy")), first.found
     changed = type(found)(found.acquisition, Sample(file=found.acquisition.name, condition="x"), found.truth)
-    second = carry(store, changed)
+    second = carry(copy, changed)
     assert (second.raw.reused, second.clean.reused, second.labels.reused) == (True, True, True)
     assert not second.patches.reused
-    assert set(cells_of(store, second.patches)["condition"]) == {"x"}
-    assert set(cells_of(store, first.patches)["condition"]) == {"wild type"}
+    assert set(cells_of(copy, second.patches)["condition"]) == {"x"}
+    assert set(cells_of(copy, first.patches)["condition"]) == {first.found.sample.condition}
