@@ -63,6 +63,11 @@ class _Frames:
         first, last = (0, depth) if self.project else (z, z + 1)
         region = Region((t, self.channel, first, 0, 0), (t + 1, self.channel + 1, last, height, width))
         yx: NDArray[Any] = image.read(region)[0, 0].max(axis=0)
+        if not np.isfinite(yx).all():
+            raise InputError(
+                f"{image.metadata.name}: expected finite pixels, found NaN or infinity in time point {t}; "
+                "export the recording without them"
+            )
         return yx
 
 

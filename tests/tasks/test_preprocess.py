@@ -144,5 +144,5 @@ def test_pixels_that_are_no_numbers_are_refused(store, tmp_path):
     yx = a_picture().astype(np.float32)
     yx[3, 4] = np.nan
     raw = ingested(store, write_tiff(tmp_path / "nan.tif", yx))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(InputError, match="finite"):
         cleaned(store, raw)
