@@ -212,7 +212,8 @@ def _populations(job: Job, starts: Sequence[Start], result: Result) -> None:
         return
     clusters = cluster(embedding, job.store, settings.cluster, job.tracking)
     result.stages["cluster"] = [clusters]
-    result.composition = records.read(job.objects, "clusters", clusters.key).details["composition"]
+    found = records.read(job.objects, "clusters", clusters.key).details
+    result.composition, result.tracking_page = found["composition"], found["run_url"].partition("#")[2]
     if job.reaches("report"):
         page = report(
             trails=_trails(starts, result),

@@ -18,6 +18,7 @@ class Result:
     stages: dict[str, list[Handle]] = field(default_factory=dict)
     composition: list[dict[str, Any]] = field(default_factory=list)
     flow_run_url: str = ""
+    tracking_page: str = ""  # of the clustering's run, below the address of MLflow
 
     @property
     def last(self) -> str:

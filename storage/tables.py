@@ -1,5 +1,6 @@
 """Tables with a row for each cell, as AnnData on zarr: what scanpy, squidpy and napari users open."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage.arrays import Digests
 from storage.errors import MissingInputError
 from storage.objects import Objects
 
+_one_at_a_time = threading.Lock()  # AnnData's settings are the whole process's
 Columns = Mapping[str, NDArray[Any] | Sequence[Any]]
 
 
@@ -49,6 +51,7 @@ def write_table(
         obsm=dict(matrices or {}),
     )
     with (
+        _one_at_a_time,
         anndata.settings.override(auto_shard_zarr_v3=False),
         arrays.lent_group(objects, path, written, mode="w") as group,
     ):

@@ -63,7 +63,7 @@ def print_places(found: Mapping[str, Any]) -> None:
     if "report" in found["stages"]:
         out.print(f"report   {found['stages']['report']['uri']}", soft_wrap=True)
     out.print(f"Prefect  {found['prefect_url']}", soft_wrap=True)
-    out.print(f"MLflow   {found['mlflow_url']}", soft_wrap=True)
+    out.print(f"MLflow   {found['mlflow_run_url'] or found['mlflow_url']}", soft_wrap=True)
 
 
 def _number(value: int | None) -> str:

@@ -68,6 +68,7 @@ def _compute(common: Common, flow: str, name: str, **parameters: Any) -> dict[st
         chunked.close()
     found: dict[str, Any] = result.as_json()
     found |= {"prefect_url": result.flow_run_url or servers.prefect_ui_url, "mlflow_url": servers.mlflow_url}
+    found["mlflow_run_url"] = f"{servers.mlflow_url}/#{result.tracking_page}" if result.tracking_page else ""
     found |= {"composition": result.composition} if result.composition else {}
     return found
 
