@@ -16,6 +16,7 @@ def reference(carried: tuple[Objects, list[Carried]]) -> dict[str, bytes]:
     return contents(carried[0])
 
 
+@pytest.mark.slow
 def test_s3_holds_what_a_folder_holds(bucket: str, experiment: Path, reference: dict[str, bytes]) -> None:
     objects = open_store(f"s3://{bucket}/lab/store", create=True)
     made = [carry(objects, found) for found in found_in(experiment)]
