@@ -25,11 +25,6 @@ class Handle:
     units_done: int = 0
     units_reused: int = 0
 
-    @property
-    def short(self) -> str:
-        """The first digits of the key, enough for people."""
-        return self.key[:8]
-
 
 @dataclass(frozen=True)
 class Question:
