@@ -1,9 +1,11 @@
 """Chunked, sharded arrays on disk. This is the only module that knows zarr."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -11,19 +13,19 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec
-from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.group import GroupMetadata
+from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.storage import MemoryStore, ObjectStore, StorePath, WrapperStore
 
+from storage import documents
 from storage.backends import FAULTS, reason
 from storage.errors import ChipcyteError, DamagedStoreError, InputError, MissingInputError, StoreError
 from storage.objects import Objects
-from storage.regions import Region, check_aligned
+from storage.regions import Region, check_aligned, grid_regions
+from storage.shards import ShardFormat, shard_format
 
 Digests = dict[str, tuple[int, str]]
-# A shard of zeros is written like any other, so that one that is not there is known to be lost.
-ALL_SHARDS = ArrayConfig(order="C", write_empty_chunks=True)
 
 
 def digest(content: bytes) -> tuple[int, str]:
@@ -32,52 +34,29 @@ def digest(content: bytes) -> tuple[int, str]:
 
 
 class CheckedStore(WrapperStore[Store]):
-    """A zarr store that notes what is written through it, and misses what is not there.
+    """A zarr store for reading, which misses what is not there.
 
-    The size and SHA-256 of every object are noted, so an artifact's digest is known without reading its
-    bytes back. A shard that is not there is an error: zarr would read it as zeros. For writing, no shard is
-    there: zarr would read the old one, which a whole new one replaces, and fail if that is torn.
+    A shard that is not there is an error: zarr would read it as zeros.
     """
 
-    def __init__(
-        self, store: Store, objects: Objects, written: Digests, folder: str, *, writing: bool = False
-    ) -> None:
+    def __init__(self, store: Store, objects: Objects, folder: str) -> None:
         super().__init__(store)
         self.objects = objects
-        self.written = written
         self.folder = folder
-        self.writing = writing
-
-    def for_writing(self) -> "CheckedStore":
-        """Return the same store, in which no shard is there."""
-        return CheckedStore(self._store, self.objects, self.written, self.folder, writing=True)
-
-    def _with_store(self, store: Store) -> "CheckedStore":
-        """Zarr calls this when it needs the same store with another mode: the notes stay shared."""
-        return CheckedStore(store, self.objects, self.written, self.folder, writing=self.writing)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Read one object or a part of it; DamagedStoreError if it is a shard and missing."""
-        shard = key.startswith("c/")
-        if shard and self.writing:
-            return None
         found = await super().get(key, prototype, byte_range)
         if found is None:
             self.objects.check_present()
-        if shard and not found:  # zarr takes an empty file, too, for zeros
+        if not found:  # zarr takes an empty file, too, for zeros
             raise DamagedStoreError(
                 f"the shard {self.folder}/{key} is missing or empty in {self.objects.url}; "
                 "`chipcyte check` says what is lost"
             )
         return found
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write one object and note its digest."""
-        self.objects.check_present()
-        await super().set(key, value)
-        self.written[f"{self.folder}/{key}"] = digest(value.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -93,13 +72,21 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class ZarrArray:
-    """An array of a store: read any region, write whole shards only."""
+    """An array of a store: read any region, write whole shards only.
 
+    The size and SHA-256 of each shard that is written are noted in `written`, so an artifact's digest is
+    known without reading its bytes back.
+    """
+
+    objects: Objects
     path: str
-    spec: ArraySpec
-    _array: Any
-    _writer: Any
+    document: bytes
     written: Digests
+
+    @property
+    def spec(self) -> ArraySpec:
+        """What the array is, its values aside."""
+        return _understood(self.document).spec
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,15 +96,51 @@ class ZarrArray:
     def read(self, region: Region) -> NDArray[Any]:
         """Return the values of a region."""
         with _clear_errors("read", self.path):
-            return np.asarray(self._array[region.slices])
+            store = CheckedStore(ObjectStore(self.objects.below(self.path)), self.objects, self.path)
+            array: Any = zarr.Array(zarr.AsyncArray(_understood(self.document).metadata, StorePath(store)))
+            return np.asarray(array[region.slices])
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
         """Write a region of whole shards; MisalignedRegionError if it would share a shard with another."""
-        check_aligned(region, self.shape, self.spec.shards)
+        shards = self.spec.shards
+        check_aligned(region, self.shape, shards)
         if values.shape != region.shape:
             raise InputError(f"expected values of shape {region.shape} for {self.path}, found {values.shape}")
-        with _clear_errors("write", self.path):
-            self._writer[region.slices] = values
+        for part in grid_regions(region.shape, shards):
+            index = [(a + b) // n for a, b, n in zip(region.start, part.start, shards, strict=True)]
+            name = f"{self.path}/c/{'/'.join(map(str, index))}"
+            with _clear_errors("write", self.path):
+                shard = _understood(self.document).format.encode(values[part.slices])
+            self.objects.put(name, shard)
+            self.written[name] = digest(shard)
+
+
+@dataclass(frozen=True)
+class _Understood:
+    """What an array's zarr.json says."""
+
+    metadata: ArrayV3Metadata
+    spec: ArraySpec
+    format: ShardFormat
+
+
+@lru_cache(maxsize=256)
+def _understood(document: bytes) -> _Understood:
+    content = json.loads(document)
+    metadata = ArrayV3Metadata.from_dict(content)
+    shards = shard_format(
+        np.dtype(metadata.dtype.to_native_dtype()).name,
+        content["chunk_grid"]["configuration"]["chunk_shape"],
+        content["codecs"],
+    )
+    spec = ArraySpec(
+        shape=metadata.shape,
+        dtype=shards.dtype.name,
+        chunks=shards.chunks,
+        shards=shards.shape,
+        axes=tuple(str(name) for name in metadata.dimension_names or ()),
+    )
+    return _Understood(metadata, spec, shards)
 
 
 @contextmanager
@@ -136,11 +159,6 @@ def _clear_errors(verb: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def _zarr_store(objects: Objects, folder: str, written: Digests) -> CheckedStore:
-    """Return a zarr store rooted at `folder`; from a higher root zarr would write groups on the way."""
-    return CheckedStore(ObjectStore(objects.below(folder)), objects, written, folder)
-
-
 def codec(dtype: str) -> BloscCodec:
     """Return the compressor for arrays of `dtype`: zstd after a bit shuffle, good for noisy images."""
     return BloscCodec(typesize=np.dtype(dtype).itemsize, cname="zstd", clevel=3, shuffle="bitshuffle")
@@ -157,52 +175,60 @@ def create_group(objects: Objects, path: str, attributes: Mapping[str, Any], wri
 
 def create_array(objects: Objects, path: str, spec: ArraySpec, written: Digests) -> ZarrArray:
     """Create an array, final in all but its values, or open the one an unfinished run left."""
-    if objects.exists(f"{path}/zarr.json"):
-        written[f"{path}/zarr.json"] = digest(objects.get(f"{path}/zarr.json"))
-        return open_array(objects, path, written)
-    with _clear_errors("create", path):
-        zarr.create_array(
-            _zarr_store(objects, path, written),
-            shape=spec.shape,
-            dtype=spec.dtype,
-            chunks=spec.chunks,
-            shards=spec.shards,
-            compressors=codec(spec.dtype),
-            fill_value=0,
-            dimension_names=spec.axes,
-            zarr_format=3,
-        )
-    return open_array(objects, path, written)
+    name = f"{path}/zarr.json"
+    try:
+        document = objects.get(name)
+    except MissingInputError:
+        document = _described(spec)
+        objects.put(name, document)
+    written[name] = digest(document)
+    return _array(objects, path, document, written)
+
+
+def _described(spec: ArraySpec) -> bytes:
+    """Return the zarr.json of an array."""
+    held: dict[str, Buffer] = {}
+    zarr.create_array(
+        MemoryStore(held),
+        shape=spec.shape,
+        dtype=spec.dtype,
+        chunks=spec.chunks,
+        shards=spec.shards,
+        compressors=codec(spec.dtype),
+        fill_value=0,
+        dimension_names=spec.axes,
+        zarr_format=3,
+    )
+    return held["zarr.json"].to_bytes()
 
 
 def open_array(objects: Objects, path: str, written: Digests | None = None) -> ZarrArray:
     """Open an array; MissingInputError if there is none at `path`."""
-    notes: Digests = {} if written is None else written
-    if not objects.exists(f"{path}/zarr.json"):
-        raise MissingInputError(f"expected an array at {objects.uri(path)}, found none")
-    store = _zarr_store(objects, path, notes)
+    document = _document(objects, path, "an array")
+    return _array(objects, path, document, {} if written is None else written)
+
+
+def _array(objects: Objects, path: str, document: bytes, written: Digests) -> ZarrArray:
     with _clear_errors("open", path):
-        array: Any = zarr.open_array(store, mode="r+", zarr_format=3)
-        place = StorePath(store.for_writing())
-        writer = zarr.Array(zarr.AsyncArray(array.metadata, place, config=ALL_SHARDS))
-    names = getattr(array.metadata, "dimension_names", None) or ()
-    spec = ArraySpec(
-        shape=array.shape,
-        dtype=str(array.dtype),
-        chunks=array.chunks,
-        shards=array.shards or array.chunks,
-        axes=tuple(str(name) for name in names),
-    )
-    return ZarrArray(path, spec, array, writer, notes)
+        _understood(document)
+    return ZarrArray(objects, path, document, written)
+
+
+def _document(objects: Objects, path: str, what: str) -> bytes:
+    try:
+        return documents.read(objects, f"{path}/zarr.json")
+    except MissingInputError as error:
+        raise MissingInputError(f"expected {what} at {objects.uri(path)}, found none") from error
 
 
 def group_attributes(objects: Objects, path: str) -> dict[str, Any]:
     """Return the attributes of a zarr group; MissingInputError if there is none at `path`."""
-    if not objects.exists(f"{path}/zarr.json"):
-        raise MissingInputError(f"expected a zarr group at {objects.uri(path)}, found none")
+    document = _document(objects, path, "a zarr group")
     with _clear_errors("open", path):
-        group = zarr.open_group(_zarr_store(objects, path, {}), mode="r", zarr_format=3)
-        return dict(group.attrs)
+        content = json.loads(document)
+        if content["node_type"] != "group":
+            raise ValueError(f"expected a zarr group, found {content['node_type']!r}")
+        return dict(content.get("attributes", {}))
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from storage.progress import Done
 from storage.regions import Region
 from tasks.kernels.cells import COLUMN_TYPES, measure_cells
-from tasks.kernels.orientation import rotation_matrix
 from tasks.tiles import LabelTask
 
 RAW_COLUMNS = ("centroid_y_raw_px", "centroid_x_raw_px")
+TYPES = COLUMN_TYPES | dict.fromkeys(RAW_COLUMNS, np.float64)
 
 
 def measure_unit(unit: Region, *, work: LabelTask) -> Done:
@@ -30,22 +30,25 @@ def measure_unit(unit: Region, *, work: LabelTask) -> Done:
 def _raw_centroids(columns: dict[str, Any], extra: dict[str, Any]) -> NDArray[np.float64]:
     """Map centroids (y, x) back through the rotation; shape (2, n)."""
     centroids = np.stack([columns["centroid_y_px"], columns["centroid_x_px"]])
-    if extra["rotation_deg"] is None:
-        return centroids
-    matrix = rotation_matrix(extra["raw_shape_yx"], extra["rotation_deg"])
-    mapped: NDArray[np.float64] = matrix[:2] @ np.vstack([centroids, np.ones(centroids.shape[1])])
+    affine = np.asarray(extra["clean_to_raw"]["affine"])
+    mapped: NDArray[np.float64] = affine @ np.vstack([centroids, np.ones(centroids.shape[1])])
     return mapped
 
 
+def columns_of_plane(result: dict[str, Any]) -> dict[str, Any]:
+    """Turn what `measure_unit` gave into arrays."""
+    arrays = {name: np.asarray(values, TYPES[name]) for name, values in result["columns"].items()}
+    return {"t": result["t"], "z": result["z"], "columns": arrays}
+
+
 def columns_of_planes(planes: list[dict[str, Any]], pixel_size_um: float | None) -> dict[str, NDArray[Any]]:
-    """Join the planes' columns into one table; columns in um are NaN where the pixel size is not known."""
+    """Join what `columns_of_plane` gave; columns in um are NaN where the pixel size is not known."""
     counts = [len(plane["columns"]["label"]) for plane in planes]
     columns: dict[str, NDArray[Any]] = {
         axis: np.repeat([plane[axis] for plane in planes], counts).astype(np.int64) for axis in ("t", "z")
     }
-    types = COLUMN_TYPES | dict.fromkeys(RAW_COLUMNS, np.float64)
-    for name, dtype in types.items():
-        columns[name] = np.concatenate([np.asarray(plane["columns"][name], dtype) for plane in planes])
+    for name in TYPES:
+        columns[name] = np.concatenate([plane["columns"][name] for plane in planes])
     if pixel_size_um is None:
         for name in [name for name in columns if name.endswith(("_um", "_um2"))]:
             columns[name] = np.full_like(columns[name], np.nan)

@@ -1,10 +1,12 @@
 """segment: a clean image to labels, tile by tile without seams, and a table of the cells found."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,7 +17,7 @@ from storage.objects import Objects, open_store
 from storage.progress import Done, Ledger
 from storage.regions import Region
 from tasks import announce, budget
-from tasks.cells import columns_of_planes, measure_unit
+from tasks.cells import columns_of_plane, columns_of_planes, measure_unit
 from tasks.chunked import Units, run_units
 from tasks.kernels.histograms import plane_histogram
 from tasks.kernels.pyramid import downsample_labels
@@ -127,22 +129,25 @@ def _run_steps(
     """Histogram of each plane; labels of each tile; pairs over borders; final labels; measured cells."""
     planes = [image.plane(t, 0, z) for t in range(image.shape[0]) for z in range(image.shape[2])]
 
-    def step(called: str, function: Any, units: Any, shown: bool = False) -> Units:
+    def step(
+        called: str, function: Any, units: Any, keep: Callable[[Any], Any], *, shown: bool = False
+    ) -> Units:
         return run_units(
             partial(function, work=work),
             units,
             ledger=Ledger(objects, "labels", work.labels, called),
             resources=work.resources,
             listener=announce.listener(f"segment {name}") if shown else None,
+            keep=keep,
         )
 
-    histograms = step("histograms", histogram_unit, planes)
-    tiles = tiles_of(labels, [tuple(one) for one in histograms.results])
+    histograms = step("histograms", histogram_unit, planes, tuple)
+    tiles = tiles_of(labels, histograms.results)
     scratch_array(objects, work, labels, create=True)
-    found = step("tiles", tile_unit, tiles, shown=True)
-    pairs = step("pairs", pair_unit, [tile for tile in tiles if tile.neighbours])
-    final = step("labels", label_unit, _numbered(tiles, found.results, pairs.results))
-    cells = step("cells", measure_unit, planes)
+    found = step("tiles", tile_unit, tiles, _numbers, shown=True)
+    pairs = step("pairs", pair_unit, [tile for tile in tiles if tile.neighbours], _numbers)
+    final = step("labels", label_unit, _numbered(tiles, found.results, pairs.results), lambda _: None)
+    cells = step("cells", measure_unit, planes, columns_of_plane)
     return {"histograms": histograms, "tiles": found, "pairs": pairs, "labels": final, "cells": cells}
 
 
@@ -190,26 +195,34 @@ class _Numbered:
     """A tile with what its provisional numbers become."""
 
     tile: Tile
-    ids: tuple[int, ...]
-    final: tuple[int, ...]
+    ids: NDArray[np.uint64]
+    final: NDArray[np.uint32]
 
     @property
     def name(self) -> str:
         return self.tile.name
 
 
-def _numbered(tiles: list[Tile], found: list[list[int]], pairs: list[list[list[int]]]) -> list[_Numbered]:
+def _numbers(plain: list[Any]) -> NDArray[np.uint64]:
+    return np.asarray(plain, dtype=np.uint64)
+
+
+def _numbered(
+    tiles: list[Tile], found: list[NDArray[np.uint64]], pairs: list[NDArray[np.uint64]]
+) -> list[_Numbered]:
     """Merge the numbers of each plane and make them dense."""
+    none = np.zeros((0, 2), np.uint64)
     paired = {tile.name: pair for tile, pair in zip([t for t in tiles if t.neighbours], pairs, strict=True)}
+    members: dict[tuple[int, int], list[tuple[Tile, NDArray[np.uint64]]]] = {}
+    for tile, ids in zip(tiles, found, strict=True):
+        members.setdefault(tile.plane, []).append((tile, ids))
     units = []
-    for plane in dict.fromkeys(tile.plane for tile in tiles):
-        members = [(tile, ids) for tile, ids in zip(tiles, found, strict=True) if tile.plane == plane]
-        every = np.unique(np.asarray([one for _, ids in members for one in ids], dtype=np.uint64))
-        joined = [pair for tile, _ in members for pair in paired.get(tile.name, [])]
-        final = merge_ids(np.asarray(joined, dtype=np.uint64).reshape(-1, 2), every)
-        for tile, ids in members:
-            places = np.searchsorted(every, np.asarray(ids, dtype=np.uint64))
-            units.append(_Numbered(tile, tuple(ids), tuple(int(n) for n in final[places])))
+    for of_plane in members.values():
+        every = np.unique(np.concatenate([ids for _, ids in of_plane]))
+        joined = [paired.get(tile.name, none).reshape(-1, 2) for tile, _ in of_plane]
+        final = merge_ids(np.concatenate(joined), every)
+        for tile, ids in of_plane:
+            units.append(_Numbered(tile, ids, final[np.searchsorted(every, ids)].astype(np.uint32)))
     return units
 
 
@@ -219,8 +232,7 @@ def label_unit(unit: _Numbered, *, work: LabelTask) -> Done:
     scratch = scratch_array(objects, work, work.label_image())
     height, width = unit.tile.core.shape
     core = scratch.read(unit.tile.scratch_region(scratch.spec.shards))[0, 0, :height, :width]
-    ids = np.asarray(unit.ids, dtype=core.dtype)
-    labels = relabel(core, ids, np.asarray(unit.final, dtype=np.uint32))
+    labels = relabel(core, unit.ids.astype(core.dtype), unit.final)
     written: Digests = {}
     image = work.label_image(written)
     region = unit.tile.label_region()

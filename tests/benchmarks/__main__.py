@@ -9,7 +9,7 @@ import sys
 
 from flows.environment import prepare_environment
 
-BENCHMARKS = ("ingest", "overhead")
+BENCHMARKS = ("codecs", "density", "ingest", "memory", "mosaic", "overhead", "preprocess")
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     print(f"{machine}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     for name in given.names or BENCHMARKS:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        print(f"\n{name}: {module.__doc__.strip().splitlines()[0]}\n")
+        print(f"\n{name}: {(module.__doc__ or '').strip().splitlines()[0]}\n")
         module.run(given.size)
 
 

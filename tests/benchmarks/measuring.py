@@ -35,13 +35,16 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def best_of(repeats: int, prepare: Callable[[], object], work: Callable[[], object]) -> float:
-    """Return the shortest of several calls, each after its own preparation."""
-    seconds = []
+def best_of_each(
+    repeats: int, contenders: dict[str, tuple[Callable[[], object], Callable[[], object]]]
+) -> dict[str, float]:
+    """Return the shortest of several calls of each (prepare, work), taken in turn: all meet the same load."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
-        prepare()
-        seconds.append(timed(work))
-    return min(seconds)
+        for name, (prepare, work) in contenders.items():
+            prepare()
+            seconds[name].append(timed(work))
+    return {name: min(found) for name, found in seconds.items()}
 
 
 def print_table(timings: list[Timing], ours: str, unit: str = "seconds") -> None:

@@ -153,5 +153,5 @@ def test_arrays_survive_a_server_out_of_order(remote: Objects, faulty: FaultySer
     faulty.always = "503"
     with pytest.raises(StoreError, match=r"could not read a: .*SlowDown"):
         array.read(Region((0, 0), (64, 64)))
-    with pytest.raises(StoreError, match=r"could not write a: .*SlowDown"):
+    with pytest.raises(StoreError, match=r"could not write 'a/c/0/0' in .*SlowDown"):
         array.write(Region((0, 0), (64, 64)), yx)

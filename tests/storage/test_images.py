@@ -159,6 +159,8 @@ def test_what_the_file_does_not_say_gets_no_unit(local: Objects) -> None:
         "time_interval_s",
         "channel_names",
         "acquired",
+        "stage_position_um",
+        "objective",
     ]
 
 

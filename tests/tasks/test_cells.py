@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from storage.experiment import read_labels
-from tasks.cells import columns_of_planes
+from tasks.cells import columns_of_plane, columns_of_planes
 from tests.support import cells_of
 
 
@@ -36,7 +36,7 @@ def plane(t, z, labels, area_um2):
     from tasks.kernels.cells import COLUMN_TYPES
 
     columns = {name: [0] * len(labels) for name in (*COLUMN_TYPES, *RAW_COLUMNS)}
-    return {"t": t, "z": z, "columns": columns | {"label": labels, "area_um2": area_um2}}
+    return columns_of_plane({"t": t, "z": z, "columns": columns | {"label": labels, "area_um2": area_um2}})
 
 
 def test_planes_join_in_order_with_their_types():

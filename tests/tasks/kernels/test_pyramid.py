@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,7 @@ def most_frequent(values):
     return max(set(values), key=lambda value: (values.count(value), value))
 
 
+@settings(deadline=None)  # the first call compiles
 @given(hnp.arrays(np.uint16, shapes))
 def test_the_mean_is_that_of_the_pixels_there(yx):
     np.testing.assert_array_equal(
@@ -37,6 +38,7 @@ def test_the_most_frequent_label_wins(yx):
 
 
 @halvings
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(2, 20), st.integers(2, 20), st.integers(1, 9), st.integers(1, 9))
 def test_even_regions_equal_the_whole(halve, height, width, y, x):
     yx = np.random.default_rng(0).integers(0, 5, (height, width)).astype(np.uint32)
@@ -71,3 +73,30 @@ def test_large_labels_survive():
 def test_a_line_is_refused(halve):
     with pytest.raises(ValueError, match="y x"):
         halve(np.zeros(5))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint32])
+def test_the_ends_of_a_type_do_not_run_over(dtype):
+    """Each sum of four, with its two bits beyond the quarter, at both ends; the mean is half to even."""
+    ends = np.iinfo(dtype)
+    squares = [
+        [end] * 3 + [end + step]
+        for end, sign in ((ends.min, 1), (ends.max, -1))
+        for step in sign * np.arange(5)
+    ]
+    yx = np.array(squares, dtype).reshape(-1, 2, 2).transpose(1, 0, 2).reshape(2, -1)
+    np.testing.assert_array_equal(
+        downsample_mean(yx)[0], [round(sum(map(int, square)) / 4) for square in squares]
+    )
+
+
+def test_a_view_that_cannot_be_written_is_halved_like_its_copy():
+    yx = np.random.default_rng(4).integers(0, 60000, (20, 30)).astype(np.uint16)[::-2, 3:20]
+    yx.flags.writeable = False
+    np.testing.assert_array_equal(downsample_mean(yx), downsample_mean(yx.copy()))
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.float16, np.bool_])
+def test_a_type_that_no_image_has_is_refused(dtype):
+    with pytest.raises(TypeError, match="expected integers of up to 32 bits, float32 or float64, found"):
+        downsample_mean(np.zeros((4, 4), dtype))
