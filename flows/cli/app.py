@@ -3,6 +3,7 @@
 import typer
 
 from flows.cli.demo import demo
+from flows.cli.export import export
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
@@ -30,6 +31,7 @@ for stage in HELP:
 app.command(rich_help_panel=STAGES)(watch)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
+app.command(rich_help_panel=LOOK)(export)
 app.command(rich_help_panel=UPKEEP)(check)
 app.command(rich_help_panel=UPKEEP)(gc)
 app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)

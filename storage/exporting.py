@@ -1,0 +1,264 @@
+"""export: artifacts of a store as files and folders that other programs open.
+
+Images are copied byte for byte, each object checked against its digest. An export is written beside its
+place and moved there when it is whole: what bears its name is finished.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from storage import layout, ome, records, tables
+from storage.arrays import digest
+from storage.errors import ChipcyteError, DamagedStoreError, InputError, StoreError
+from storage.objects import Objects
+from storage.plates import Plate
+from storage.records import Record
+
+COPIED_AT_ONCE = 4  # objects in memory at a time; the largest is a shard
+IMAGE_KINDS = ("raw", "clean")
+TABLE_KINDS = ("truth", "labels", "patches", "embedding", "clusters")
+Listener = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An object of the store, and its name in the export."""
+
+    target: str
+    source: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image's copy consists of: objects of the store, and the list of its labels."""
+
+    pieces: tuple[Piece, ...]
+    labels: tuple[str, ...]
+
+    def groups(self) -> dict[str, Any]:
+        """Return the attributes of the groups that are written anew, by path in the image."""
+        return {"labels": ome.labels_group_attributes(self.labels)} if self.labels else {}
+
+
+def export_image(objects: Objects, record: Record, out: Path, listener: Listener | None = None) -> list[str]:
+    """Copy a raw or clean image, with its labels, as one OME-Zarr 0.5 folder.
+
+    Returns
+    -------
+    The keys of its labels. Those of an unfinished segmentation are left out.
+
+    Raises
+    ------
+    InputError
+        `out` exists and is not an empty folder, or lies in the store.
+    DamagedStoreError
+        An object of the image is lost or changed.
+    StoreError
+        The export cannot be written: the disk is full, the folder is read-only.
+    """
+    image = _image(objects, record, records.listing(objects, "labels"))
+    _export(objects, image.pieces, image.groups(), out, listener)
+    return list(image.labels)
+
+
+def export_plate(
+    objects: Objects, plate: Plate, out: Path, listener: Listener | None = None
+) -> dict[str, int]:
+    """Copy images, with their labels, as one plate of OME-Zarr 0.5; errors as of `export_image`.
+
+    Returns
+    -------
+    How many images and label images it holds.
+    """
+    every = records.listing(objects, "labels")
+    images = {
+        f"{well}/{number}": _image(objects, field.image, every)
+        for well, fields in plate.wells.items()
+        for number, field in enumerate(fields)
+    }
+    name = out.name.removesuffix(".zarr").removesuffix(".ome")
+    groups = {"": plate.attributes(name)} | {row: {} for row in plate.rows}
+    groups |= {well: plate.well_attributes(well) for well in plate.wells}
+    for place, image in images.items():
+        groups |= {f"{place}/{path}": attributes for path, attributes in image.groups().items()}
+    pieces = [
+        Piece(f"{place}/{piece.target}", piece.source, piece.size_bytes, piece.sha256)
+        for place, image in images.items()
+        for piece in image.pieces
+    ]
+    _export(objects, pieces, groups, out, listener)
+    return {"images": len(images), "labels": sum(len(image.labels) for image in images.values())}
+
+
+def image_shapes(objects: Objects, images: Iterable[Record]) -> set[tuple[int, ...]]:
+    """Return the shapes t c z y x that raw or clean images have at full size."""
+    documents = objects.get_all([f"{image.path}/0/zarr.json" for image in images])
+    return {tuple(json.loads(document)["shape"]) for document in documents}
+
+
+def export_table(objects: Objects, record: Record, out: Path, form: Literal["csv", "h5ad"]) -> int:
+    """Write the table of cells of an artifact as CSV or by AnnData as h5ad; return the number of cells.
+
+    In CSV, `cell_id` comes first, then the columns, then those of the matrices: latent_1, latent_2, ...
+
+    Raises
+    ------
+    InputError
+        `out` exists, or lies in the store.
+    StoreError
+        The table cannot be read, or the file not be written.
+    """
+    path = f"{layout.artifact_folder(record.kind, record.key)}/cells.zarr"
+    with _staged(objects, out, is_folder=False) as staging:
+        table = tables.read_table(objects, path)
+        if form == "csv":
+            _flat(table).to_csv(staging, index_label="cell_id")
+        else:
+            table.uns["chipcyte"] = {"kind": record.kind, "key": record.key}
+            _write_h5ad(table, staging)
+    return int(table.n_obs)
+
+
+def _write_h5ad(table: Any, path: Path) -> None:
+    """Write by AnnData; HDF5 tells of a full disk with an error that is not the system's."""
+    try:
+        table.write_h5ad(path)
+    except RuntimeError as error:
+        said = re.search(r"error message = '([^']*)'", str(error))
+        raise OSError(said[1] if said else str(error)) from error
+
+
+def _flat(table: Any) -> pd.DataFrame:
+    parts = [table.obs]
+    for name, matrix in sorted(table.obsm.items()):
+        values = np.asarray(matrix)
+        columns = [f"{name}_{number}" for number in range(1, values.shape[1] + 1)]
+        parts.append(pd.DataFrame(values, index=table.obs.index, columns=columns))
+    flat: pd.DataFrame = pd.concat(parts, axis=1)
+    return flat
+
+
+def _image(objects: Objects, record: Record, every_label: Iterable[Record]) -> Image:
+    labels = [one for one in every_label if record.reference in one.parents]
+    pieces = [
+        Piece(path.removeprefix(f"{record.path}/"), path, size_bytes, sha256)
+        for part in (record, *labels)
+        for path, (size_bytes, sha256) in records.read_manifest(objects, part).items()
+        if path.startswith(f"{part.path}/")
+    ]
+    return Image(tuple(pieces), tuple(sorted(one.key for one in labels)))
+
+
+def _export(
+    objects: Objects,
+    pieces: Sequence[Piece],
+    groups: Mapping[str, Any],
+    out: Path,
+    listener: Listener | None,
+) -> None:
+    with _staged(objects, out, is_folder=True) as staging:
+        _check_space(out.parent, sum(piece.size_bytes for piece in pieces))
+        for path, attributes in groups.items():
+            document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+            _write(staging / path / "zarr.json", json.dumps(document, indent=2).encode())
+        with ThreadPoolExecutor(COPIED_AT_ONCE) as pool:
+            copied = pool.map(lambda piece: _copy(objects, piece, staging), pieces)
+            for number, _ in enumerate(copied, start=1):
+                if listener is not None:
+                    listener(number, len(pieces))
+
+
+def _copy(objects: Objects, piece: Piece, staging: Path) -> None:
+    content = objects.get(piece.source)
+    if digest(content) != (piece.size_bytes, piece.sha256):
+        raise DamagedStoreError(
+            f"the bytes of {piece.source} in {objects.url} are not those that were written; nothing was "
+            "exported; `chipcyte check` says more"
+        )
+    _write(staging / piece.target, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@contextmanager
+def _staged(objects: Objects, out: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Lend a place beside `out`. It becomes `out` if the block ends well, and is removed if not."""
+    staging = out.with_name(f"{_unfinished(out)}{os.getpid()}")
+    try:
+        _check_free(objects, out, is_folder=is_folder)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out)
+        yield staging
+        _check_free(objects, out, is_folder=is_folder)  # another export may have been quicker
+        staging.rename(out)
+    except ChipcyteError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"could not write {out}: {error.strerror or error}; nothing was exported: make room there or "
+            "name another place, and run the same command again"
+        ) from error
+    finally:
+        _remove(staging)
+
+
+def _check_free(objects: Objects, out: Path, *, is_folder: bool) -> None:
+    if objects.folder is not None and out.is_relative_to(objects.folder.resolve()):
+        raise InputError(f"{out} lies in the store, which keeps to itself; name a place outside it")
+    empty_folder = is_folder and out.is_dir() and not any(out.iterdir())
+    if out.exists() and not empty_folder:
+        raise InputError(f"{out} exists already, and an export replaces nothing; name another place")
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        needed, free = (f"{size_bytes / 2**20:,.1f} MiB" for size_bytes in (needed_bytes, free_bytes))
+        raise StoreError(
+            f"the export needs {needed}, and {free} are free in {folder}; nothing was exported: make room "
+            "there or name another place"
+        )
+
+
+def _unfinished(out: Path) -> str:
+    """Return how the names of unfinished exports of this host begin; the process number follows."""
+    return f"{out.name}.unfinished-{socket.gethostname()}-"
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed exports to the same place have left."""
+    start = _unfinished(out)
+    for path in out.parent.iterdir():
+        pid = path.name.removeprefix(start)
+        if path.name.startswith(start) and pid.isdecimal() and _is_dead(int(pid)):
+            _remove(path)
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether no other process has the number; one that had ours before us is dead."""
+    return pid == os.getpid() or not psutil.pid_exists(pid)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists():
+        path.unlink()
