@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Literal
 
+from flows.events import SETTLED, Arrival, Event
 from storage import quarantine
 from storage.arrivals import check_last_plane
 from storage.errors import BusyError, ChipcyteError, InputError, MissingInputError, StoreError
@@ -21,40 +22,6 @@ from tasks.samples import attach_sample, standing_samples
 from tasks.settings import IngestSettings
 from tasks.stage import Handle
 
-What = Literal["ingested", "known", "quarantined", "waiting", "ignored"]
-SETTLED = ("ingested", "known", "quarantined")
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to one acquisition: one line for people."""
-
-    what: What
-    place: str
-    key: str = ""
-    reason: str = ""
-
-    @property
-    def line(self) -> str:
-        """The event in one line."""
-        parts = [f"{self.what:<11} {self.place}", self.key[:12], " ".join(self.reason.split())]
-        return "  ".join(part for part in parts if part)
-
-    @property
-    def answer(self) -> str:
-        """What a mark of its files says."""
-        return f"{'quarantine' if self.what == 'quarantined' else 'raw'}/{self.key}"
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """An acquisition, its place in the inbox, and the state of each of its files when it was listed."""
-
-    acquisition: Acquisition
-    root: Path
-    place: str
-    states: Snapshot
-
 
 @dataclass
 class Intake:
@@ -64,6 +31,8 @@ class Intake:
     ----------
     states, restless
         All recordings of the look, and those that have not been still.
+    standing
+        The answers of marks that are raw images in the store.
     ingest
         Copies an acquisition into the store.
     announce
@@ -76,6 +45,7 @@ class Intake:
     known: Known
     states: Snapshot
     restless: frozenset[str]
+    standing: set[str]
     ingest: Callable[[Acquisition], Handle]
     announce: Callable[[Handle], None]
     _claimed: set[tuple[Path, int | str | None]] = field(default_factory=set)
@@ -142,8 +112,16 @@ class Intake:
             folder_is=ours.folder_is if place else "planes",
             pages_are=ours.pages_are,
             pattern=ours.pattern if folder else None,
+            known=partial(self._is_taken, root),
         )
         return [self._arrival(one, root) for one in found]
+
+    def _is_taken(self, root: Path, path: Path) -> bool:
+        """Return whether a file led to raw images alone; a refused one may lack those beside it."""
+        place = path.relative_to(root).as_posix()
+        state = self.states.get(place)
+        answers = None if state is None else self.known.answers(place, state)
+        return bool(answers) and self.standing.issuperset(answers or ())
 
     def _arrival(self, acquisition: Acquisition, root: Path) -> Arrival:
         paths = [path.relative_to(root).as_posix() for path in acquisition.files]
@@ -241,8 +219,21 @@ class Intake:
         if fresh:
             self.announce(raw)
         if not raw.reused:
-            return Event("ingested", arrival.place, raw.key)
+            return Event("ingested", arrival.place, raw.key, self._superseded(arrival, raw.key))
         return Event("known", arrival.place, raw.key, "its content is in the store already")
+
+    def _superseded(self, arrival: Arrival, key: str) -> str:
+        """Say which raw images were made of fewer of the same files, as when planes come slowly."""
+        earlier = {
+            answer.removeprefix("raw/")
+            for path, state in arrival.states.items()
+            for answer in self.known.answers(path, state) or ()
+            if answer in self.standing
+        } - {key}
+        if not earlier or arrival.acquisition.reader != "planes":
+            return ""
+        keys = " ".join(sorted(earlier))
+        return f"it has more files than when it was taken before; `chipcyte gc {keys}` removes what was taken"
 
     def _state_sample(self, raw: Handle, sample: Sample, *, stated: bool) -> None:
         """Attach the sample; a copy of which no table says anything does not undo what was said before."""

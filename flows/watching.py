@@ -2,6 +2,12 @@
 
 An inbox is a folder or an S3 prefix. A file right in it is judged alone, a folder in it as a whole: when all
 of it has been still for the quiet period it is taken, as one acquisition or several.
+
+Whether planes that come slower than the quiet period are all there, only some instruments say: a set whose
+OME-XML or companion file names more planes, and a folder whose names leave gaps, are refused until the rest
+is there. Where nothing says it, a folder that goes on growing is taken again with more planes, as an
+acquisition of its own, and the event names the key of the shorter one. A longer watch.quiet_period_s avoids
+that.
 """
 
 import time
@@ -14,10 +20,12 @@ from functools import partial
 from prefect import flow
 from prefect.events import emit_event
 
-from flows.intake import Event, Intake
+from flows.events import Event
+from flows.intake import Intake
+from flows.restating import Restating
 from storage.arrivals import Stillness, pending_units, unit_place
 from storage.errors import StoreError
-from storage.inbox import Inbox, Snapshot, Unit, open_inbox
+from storage.inbox import Inbox, Snapshot, Unit, is_table, open_inbox
 from storage.known import Known, answers_standing
 from storage.objects import Objects, open_store
 from storage.sources.base import Acquisition
@@ -25,6 +33,7 @@ from tasks.ingest import ingest
 from tasks.settings import Settings
 from tasks.stage import Handle
 
+LONGEST_PAUSE_S = 300.0
 INGESTED = "chipcyte.acquisition.ingested"
 Tell = Callable[[Event], None]
 
@@ -41,11 +50,25 @@ class Look:
         Units with something new in them that is complete.
     restless
         New files that have not been still for the quiet period.
+    tables
+        Every samples.csv.
+    changed
+        Those of them that are new or edited, and still.
+    standing
+        The answers of marks that are raw images in the store.
     """
 
     states: Snapshot
     ready: list[Unit]
     restless: frozenset[str]
+    tables: Snapshot
+    changed: Snapshot
+    standing: set[str]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something can be taken or stated."""
+        return bool(self.ready or self.changed)
 
 
 @dataclass
@@ -63,7 +86,9 @@ class Watcher:
 
     def look(self) -> Look:
         """List the inbox and find what is new and complete. Opens no file of it."""
-        states = self.inbox.snapshot(recursive=self.settings.watch.recursive)
+        listed = self.inbox.snapshot(recursive=self.settings.watch.recursive)
+        tables = {path: state for path, state in listed.items() if is_table(path)}
+        states = {path: state for path, state in listed.items() if path not in tables}
         self.known.refresh()
         standing = answers_standing(self.objects)
         pending = {}
@@ -71,10 +96,13 @@ class Watcher:
             answers = self.known.answers(path, state)
             if answers is None or not standing.issuperset(answers):
                 pending[path] = state
-        restless = self.stillness.observe(pending)
+        edited = {path: one for path, one in tables.items() if self.known.answers(path, one) is None}
+        restless = self.stillness.observe(pending | edited)
         units = pending_units(states, pending, self._place, self.settings.watch.pattern)
         ready = [unit for unit in units if unit.pending.isdisjoint(restless)]
-        return Look(states, ready, restless)
+        changed = {path: state for path, state in edited.items() if path not in restless}
+        raws = {answer for answer in standing if answer.startswith("raw/")}
+        return Look(states, ready, restless, tables, changed, raws)
 
     def patient_look(self) -> Look:
         """Look, and if something is new, look again after the quiet period."""
@@ -99,6 +127,7 @@ class Watcher:
             known=self.known,
             states=look.states,
             restless=look.restless,
+            standing=look.standing,
             ingest=self.ingest,
             announce=self.announce,
         )
@@ -108,6 +137,8 @@ class Watcher:
             futures = [pool.submit(copy_context().run, intake.take, unit) for unit in look.ready]
             for future in as_completed(futures):
                 yield from future.result()
+            restating = Restating(self.inbox, self.objects, self.known, look.states, look.tables)
+            yield from restating.apply(look.changed)
         finally:
             pool.shutdown(cancel_futures=True)
             self.known.flush()
@@ -192,7 +223,9 @@ def watch_plainly(watcher: Watcher) -> list[Event]:
 def watch(watcher: Watcher, tell: Tell) -> list[Event]:
     """Look again and again until interrupted; a Prefect flow run is made only when there is work.
 
-    A store or inbox that fails is told of and asked again at the next look.
+    A store or inbox that fails is told of and asked again at the next look. So is whatever else fails, a
+    dead Prefect server above all, after pauses that double up to `LONGEST_PAUSE_S`: a watcher outlives its
+    servers.
 
     Returns
     -------
@@ -201,6 +234,7 @@ def watch(watcher: Watcher, tell: Tell) -> list[Event]:
     """
     settled: list[Event] = []
     said: dict[str, str] = {}
+    failures = 0
 
     def hear(event: Event) -> None:
         if event.what != "waiting":
@@ -213,13 +247,22 @@ def watch(watcher: Watcher, tell: Tell) -> list[Event]:
         while True:
             try:
                 look = watcher.look()
-                if look.ready:
+                if look.has_work:
                     _take_in_a_run(watcher, look, hear)
+                failures = 0
             except StoreError as error:
                 hear(Event("waiting", watcher.inbox.url, reason=str(error)))
-            watcher.pause(watcher.settings.watch.scan_interval_s)
+            except Exception as error:  # noqa: BLE001 - Prefect and httpx raise many kinds
+                failures += 1
+                reason = f"the run failed and is tried again: {type(error).__name__}: {error}"
+                hear(Event("waiting", watcher.inbox.url, reason=reason))
+            watcher.pause(_pause_s(watcher.settings.watch.scan_interval_s, failures))
     except KeyboardInterrupt:
         return settled
+
+
+def _pause_s(interval_s: float, failures: int) -> float:
+    return min(interval_s * 2.0 ** min(failures, 20), max(interval_s, LONGEST_PAUSE_S))
 
 
 def _take_in_a_run(watcher: Watcher, look: Look, hear: Tell) -> None:

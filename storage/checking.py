@@ -1,10 +1,13 @@
 """check: whether a store is what its records say. Reads everything, changes nothing unless told to repair."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from storage import images, layout, leases, ome, records
@@ -42,6 +45,11 @@ class Problem:
     def can_be_repaired(self) -> bool:
         """Whether removing leftovers or writing a derived list anew mends it."""
         return self.what in ("wrong list of labels", "unfinished", "orphan")
+
+    @property
+    def can_be_made_again(self) -> bool:
+        """Whether removing the artifact, and all made from it, lets the same run make it again."""
+        return self.owner is not None and not self.can_be_repaired
 
 
 @dataclass
@@ -202,20 +210,40 @@ def _wrong_bytes(survey: _Survey, tell: Callable[[int, int], None]) -> Iterator[
 
 
 def _wrong_metadata(survey: _Survey, lists_wrong: set[Owner | None]) -> Iterator[Problem]:
-    """Look at each image's own metadata and, in a folder, at what yaozarrs says of all it holds.
+    """Look at each image's own metadata and at what yaozarrs says of all it holds.
 
     An image whose list of labels is wrong is not valid as a whole; that is reported as the list's fault.
     """
+    documents = sorted(name for name in survey.entries if name.endswith("/zarr.json"))
     for (kind, key), record in survey.records.items():
         path = f"{record.path}/zarr.json"
         if kind not in IMAGE_KINDS or path not in survey.entries:
             continue
         fault = ome.fault(_attributes(survey.objects.get(path)))
-        if fault is None and survey.objects.folder is not None and (kind, key) not in lists_wrong:
-            fault = ome.store_fault(str(survey.objects.folder / record.path))
+        if fault is None and (kind, key) not in lists_wrong:
+            fault = _whole_fault(survey.objects, record.path, documents)
         if fault is not None:
             text = f"{kind} {key}: the OME-Zarr metadata in {path} are not valid: {fault}"
             yield Problem("invalid metadata", path, text, (kind, key))
+
+
+def _whole_fault(objects: Objects, path: str, documents: Sequence[str]) -> str | None:
+    """Return what yaozarrs says of an image; on S3, of a copy of the documents that describe it.
+
+    Parameters
+    ----------
+    documents
+        The names of all zarr.json of the store, sorted.
+    """
+    if objects.folder is not None:
+        return ome.store_fault(str(objects.folder / path))
+    root = path.split("/labels/")[0]  # a label image is judged with the image that it describes
+    inside = documents[bisect_left(documents, f"{root}/") : bisect_left(documents, f"{root}0")]
+    with TemporaryDirectory(prefix="chipcyte-check-") as folder:
+        for name, content in zip(inside, objects.get_all(inside), strict=True):
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).write_bytes(content)
+        return ome.store_fault(str(Path(folder, path)))
 
 
 def _attributes(content: bytes) -> Any:

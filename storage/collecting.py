@@ -1,16 +1,20 @@
 """gc: which artifacts nothing refers to any more, and how they go without ever leaving half of one behind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from storage import images, layout, leases, records
 from storage.checking import labels_of
-from storage.errors import BusyError
+from storage.errors import BusyError, DamagedStoreError
 from storage.objects import Entry, Objects
-from storage.records import Record, Reference
+from storage.records import KINDS, Record, Reference
 
 KEPT_KINDS = ("raw", "sample", "truth")  # what came from outside cannot be computed again
+DAMAGED = "(its record is damaged)"
+UNFINISHED = "(unfinished)"
+
+Held = dict[Reference, list[Entry]]
 
 
 @dataclass(frozen=True)
@@ -31,30 +35,92 @@ def plan_collection(objects: Objects, *, older_than: timedelta) -> list[Removal]
     patches, labels and clean images, however old they are.
     """
     every = {record.reference: record for record in records.listing(objects)}
-    held: dict[Reference, list[Entry]] = {}
-    touched = {name: datetime.fromisoformat(one.created) for name, one in every.items()}
-    for entry in objects.entries(""):
-        owner = layout.owner(entry.name)
-        if owner is None:
-            continue
-        name = Reference(kind=owner[0], key=owner[1])
-        held.setdefault(name, []).append(entry)
-        for one in (name, *_around(entry.name)):
-            touched[one] = max(touched.get(one, entry.modified), entry.modified)
-    now = datetime.now(UTC)
-    ages = {name: now - moment for name, moment in touched.items()}
+    held = _held(objects)
+    ages = _ages(every, held)
     young = [name for name in every if name.kind in KEPT_KINDS or ages[name] < older_than]
     kept = _with_ancestors(every, young)
     return [
-        Removal(
-            every[name],
-            tuple(entry.name for entry in held.get(name, [])),
-            sum(entry.size_bytes for entry in held.get(name, [])),
-            ages[name],
-        )
+        _removal(every[name], held.get(name, []), ages[name])
         for name in _children_first(every)
         if name not in kept
     ]
+
+
+def plan_removal(objects: Objects, starts_of_keys: Sequence[str]) -> list[Removal]:
+    """Return the artifacts whose keys begin so and all made from them, each before those it was made from.
+
+    Unfinished artifacts of later kinds go as well: nothing says what they are being made from, and a unit
+    that was made from a damaged one must not be reused.
+
+    Raises
+    ------
+    InputError
+        None or several keys begin so.
+    """
+    held = _held(objects)
+    every = _readable(objects, held)
+    doomed = _with_descendants(every, {_named(objects, start) for start in starts_of_keys})
+    first = min((KINDS.index(name.kind) for name in doomed), default=len(KINDS))
+    unfinished = {
+        name: Record(kind=name.kind, key=name.key, name=UNFINISHED, path="")
+        for name in held
+        if name not in every and name.kind in KINDS[first + 1 :]
+    }
+    ages = _ages(every | unfinished, held)
+    gone = unfinished | {name: every[name] for name in _children_first(every) if name in doomed}
+    return [_removal(record, held.get(name, []), ages[name]) for name, record in gone.items()]
+
+
+def _named(objects: Objects, start_of_key: str) -> Reference:
+    """Return the one artifact whose key begins so, even if its record cannot be read."""
+    try:
+        return records.resolve(objects, start_of_key).reference
+    except DamagedStoreError:
+        return next(name for name in _recorded(objects) if name.key.startswith(start_of_key))
+
+
+def _recorded(objects: Objects) -> list[Reference]:
+    """Return the names of all artifacts that have a record; reads none."""
+    found = [name.removesuffix(".json").split("/") for name in objects.names(layout.RECORDS)]
+    return [Reference(kind=kind, key=key) for _, kind, key in found]
+
+
+def _readable(objects: Objects, held: Held) -> dict[Reference, Record]:
+    """Return all records; of a damaged one what its objects' paths say."""
+    found = {}
+    for name in _recorded(objects):
+        try:
+            found[name] = records.read(objects, name.kind, name.key)
+        except DamagedStoreError:
+            around = {one for entry in held.get(name, []) for one in _around(entry.name)} - {name}
+            found[name] = Record(kind=name.kind, key=name.key, name=DAMAGED, path="", parents=tuple(around))
+    return found
+
+
+def _held(objects: Objects) -> Held:
+    """Return the objects of each artifact, finished or not."""
+    found: Held = {}
+    for entry in objects.entries(""):
+        owner = layout.owner(entry.name)
+        if owner is not None:
+            found.setdefault(Reference(kind=owner[0], key=owner[1]), []).append(entry)
+    return found
+
+
+def _ages(every: dict[Reference, Record], held: Held) -> dict[Reference, timedelta]:
+    """Return for how long neither an artifact nor anything that lies in it has changed."""
+    touched = {name: datetime.fromisoformat(one.created) for name, one in every.items() if one.created}
+    for name, entries in held.items():
+        for entry in entries:
+            for one in (name, *_around(entry.name)):
+                touched[one] = max(touched.get(one, entry.modified), entry.modified)
+    now = datetime.now(UTC)
+    return {name: now - touched.get(name, now) for name in every}
+
+
+def _removal(record: Record, entries: Sequence[Entry], age: timedelta) -> Removal:
+    names = tuple(entry.name for entry in entries)
+    return Removal(record, names, sum(entry.size_bytes for entry in entries), age)
 
 
 def collect(objects: Objects, removals: Iterable[Removal]) -> list[Removal]:
@@ -89,7 +155,7 @@ def _list_labels_anew(objects: Objects, gone: Iterable[Removal]) -> None:
     """Take removed label images out of the lists of clean images that stay."""
     removed = {one.record.reference for one in gone}
     images_of = {parent for one in gone if one.record.kind == "labels" for parent in one.record.parents}
-    standing = records.listing(objects, "labels")
+    standing = _readable(objects, {}).values()
     for clean in images_of - removed:
         images.list_labels(objects, clean.key, labels_of(standing, clean.key))
 
@@ -107,6 +173,14 @@ def _with_ancestors(every: dict[Reference, Record], names: Iterable[Reference]) 
         if name not in found:
             found.add(name)
             waiting.extend(every[name].parents if name in every else ())
+    return found
+
+
+def _with_descendants(every: dict[Reference, Record], names: set[Reference]) -> set[Reference]:
+    found = set(names)
+    for name in reversed(_children_first(every)):  # parents first
+        if not found.isdisjoint(every[name].parents):
+            found.add(name)
     return found
 
 

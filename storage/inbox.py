@@ -17,7 +17,8 @@ from storage.sources.folders import FILE_NAMES
 from storage.sources.plates import TIME_FOLDER, Z_FOLDER
 
 RECORDINGS = (*FILE_NAMES, ".png")
-ASIDES = ("samples.csv", ".htd")  # what readers look for beside recordings
+SAMPLES = "samples.csv"
+ASIDES = (SAMPLES, ".htd")  # what readers look for beside recordings
 
 
 class FileState(NamedTuple):
@@ -58,7 +59,7 @@ class Inbox(Protocol):
         ...
 
     def snapshot(self, *, recursive: bool) -> Snapshot:
-        """Return all recordings; StoreError if the inbox cannot be listed."""
+        """Return all recordings and samples tables; StoreError if the inbox cannot be listed."""
         ...
 
     def fetched(self, unit: Unit) -> Any:
@@ -119,7 +120,7 @@ class FolderInbox:
             try:
                 if entry.is_dir():
                     folders.append(path)
-                elif _is_recording(path) and entry.is_file():
+                elif (_is_recording(path) or is_table(path)) and entry.is_file():
                     stat = entry.stat()
                     found[path] = FileState(stat.st_size, stat.st_mtime_ns)
             except OSError:
@@ -169,7 +170,8 @@ class PrefixInbox:
                 continue
             if path.lower().endswith(ASIDES):
                 asides.append(path)
-            elif _is_recording(path) and (recursive or _near(path.rpartition("/")[0])):
+            listed = _is_recording(path) or is_table(path)
+            if listed and (recursive or _near(path.rpartition("/")[0])):
                 found[path] = FileState(int(one["size"]), _nanoseconds(one))
         self.asides[:] = asides
         return found
@@ -223,6 +225,11 @@ def _visible(path: str) -> bool:
 
 def _is_recording(path: str) -> bool:
     return _in_zarr(path) or path.lower().endswith(RECORDINGS)
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file is a samples.csv, which says things about recordings."""
+    return path.rpartition("/")[2] == SAMPLES and not _in_zarr(path)
 
 
 def is_plate_part(name: str) -> bool:

@@ -42,6 +42,8 @@ class ImageMetadata:
             "time_interval_s": self.time_interval_s,
             "channel_names": self.channel_names or None,
             "acquired": self.acquired,
+            "stage_position_um": self.extra.get("stage_position_um"),
+            "objective": self.extra.get("objective"),
         }
         return [name for name, value in facts.items() if value is None]
 

@@ -16,7 +16,7 @@ from storage.objects import Objects, open_store
 from storage.ome import ImageMetadata
 from storage.progress import Done, Ledger
 from storage.regions import Region
-from storage.sources.base import Acquisition, Source, content_digest, display_window
+from storage.sources.base import Acquisition, Source, content_digest, display_window, file_states
 from storage.sources.discovery import open_acquisition, opened
 from tasks import announce, budget
 from tasks.chunked import run_units
@@ -47,7 +47,7 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
         The files cannot be read, or changed while they were read; nothing is committed.
     """
     objects = open_store(store)
-    before = _states(acquisition)
+    before = file_states(acquisition)
     asked = Question(
         kind="raw",
         name=acquisition.name,
@@ -63,7 +63,7 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
 
     def copy(key: str) -> Outcome:
         outcome = _copy(objects, acquisition, _Target(store, key), settings, resources)
-        if _states(acquisition) != before:
+        if file_states(acquisition) != before:
             progress.clear(objects, "raw", key)  # some of these planes are not of the content that is the key
             raise FormatError(
                 f"{acquisition.location}: its files changed while they were read; "
@@ -72,12 +72,6 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
         return outcome
 
     return produce(objects, asked, copy)
-
-
-def _states(acquisition: Acquisition) -> list[tuple[int, int]]:
-    """Return size and time of each file; of one that is not there, which its reader will say, zeros."""
-    states = [path.stat() if path.exists() else None for path in acquisition.files]
-    return [(one.st_size, one.st_mtime_ns) if one else (0, 0) for one in states]
 
 
 def _copy(
@@ -115,6 +109,7 @@ def _copy(
             "dtype": image.dtype.name,
             "files": [path.name for path in acquisition.files],
             "unknown": image.metadata.unknown,
+            "instrument": image.metadata.extra,
         },
         units_done=units.computed,
         units_reused=units.reused,

@@ -1,5 +1,6 @@
 """The commands that keep a store in order: check, gc."""
 
+import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -9,8 +10,11 @@ from rich.table import Table
 
 from flows.cli.common import Common, command, err, out
 
+KeysArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys or their first digits.")
+]
 AgeOption = Annotated[
-    float, typer.Option("--older-than", metavar="DAYS", min=0, help="Days without a change.")
+    float | None, typer.Option("--older-than", metavar="DAYS", min=0, help="Days without a change.")
 ]
 
 
@@ -49,6 +53,7 @@ def check(
         "metrics": {},
         "reused": True,
         "problems": [_plain_problem(problem, problem in mended) for problem in found.problems],
+        "remedy": _remedy(left, objects.url),
     }
     common.show(result, lambda: _print_findings(result))
     if left:
@@ -66,6 +71,12 @@ def _plain_problem(problem: Any, repaired: bool) -> dict[str, Any]:
     }
 
 
+def _remedy(problems: Sequence[Any], store: str) -> str | None:
+    """Return the command after which the same run makes damaged artifacts again; None if none is damaged."""
+    keys = dict.fromkeys(problem.owner[1] for problem in problems if problem.can_be_made_again)
+    return shlex.join(["chipcyte", "gc", *keys, "--store", store]) if keys else None
+
+
 def _print_findings(result: dict[str, Any]) -> None:
     for problem in result["problems"]:
         state = "repaired" if problem["repaired"] else problem["what"]
@@ -81,29 +92,47 @@ def _print_findings(result: dict[str, Any]) -> None:
         out.print(
             "`chipcyte check --repair` removes what is unfinished or belongs to nothing.", soft_wrap=True
         )
+    if result["remedy"] is not None:
+        out.print(
+            "This removes what is damaged and all made from it; run the same command as before and it is "
+            "made again:",
+            soft_wrap=True,
+        )
+        out.print(result["remedy"], markup=False, soft_wrap=True)
 
 
 @command
 def gc(
     common: Common,
-    older_than: AgeOption,
+    keys: KeysArgument = None,
+    older_than: AgeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove artifacts that nothing younger was made from. Says first what would go, and asks.
+    """Remove artifacts: old ones that nothing younger was made from, or those named and all made from them.
 
-    Kept are recordings, what samples.csv and the truth say of them, whatever changed within DAYS, and all
-    that this was made from. With --json and without --yes nothing is removed. Run it while nothing else
-    runs: it cannot know which old artifact a run is about to use.
+    Says first what would go, and asks; with --json and without --yes nothing is removed. By age, recordings
+    are kept, what samples.csv and the truth say of them, whatever changed within DAYS, and all that this was
+    made from. By KEY anything goes, recordings too: your own files are left, and can be ingested again. Run
+    it while nothing else runs: it cannot know what a run is about to use.
 
-    Example: chipcyte gc --older-than 90 --store /data/store
+    Examples: chipcyte gc --older-than 90 --store /data/store; chipcyte gc 3f9a --store /data/store
     """
     from storage import collecting
+    from storage.errors import InputError
     from storage.objects import open_store
 
+    if bool(keys) == (older_than is not None):
+        raise InputError(
+            "expected either keys or --older-than DAYS; `chipcyte gc --help` says what each does"
+        )
     objects = open_store(common.store)
-    planned = collecting.plan_collection(objects, older_than=timedelta(days=older_than))
+    if keys:
+        planned = collecting.plan_removal(objects, keys)
+    else:
+        planned = collecting.plan_collection(objects, older_than=timedelta(days=older_than or 0))
     if not common.json:
-        err.print(_removals_table(planned))
+        title = "Named, and made from these" if keys else "Nothing refers to"
+        err.print(_removals_table(planned, title))
     agreed = bool(planned) and (yes or (not common.json and _asked(planned)))
     gone = collecting.collect(objects, planned) if agreed else []
     result: dict[str, Any] = {
@@ -139,8 +168,8 @@ def _plain_removal(one: Any, removed: bool) -> dict[str, Any]:
     }
 
 
-def _removals_table(planned: Sequence[Any]) -> Table:
-    table = Table(title="Nothing refers to", title_justify="left")
+def _removals_table(planned: Sequence[Any], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
     for name in ("kind", "key", "name"):
         table.add_column(name)
     for name in ("size", "days"):

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,6 +18,8 @@ from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "float32")
+UNPACKED = 8  # acquisitions a worker keeps for the units to come
+ROUNDED = "float64"  # many programs' default; no camera fills more than the 24 bits of float32
 Axis = Literal["t", "z"]
 Reader = Literal["tiff", "planes", "companion", "nd2", "ome_zarr", "bioio"]
 
@@ -50,6 +55,33 @@ class Acquisition:
     places: tuple[tuple[int, int, int], ...] = ()
     channel_names: tuple[str, ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as few bytes that a worker unpacks once: every unit of a stage carries its acquisition."""
+        return _unpacked, (self._packed,)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        fields = {
+            one.name: [str(path) for path in self.files] if one.name == "files" else getattr(self, one.name)
+            for one in dataclass_fields(self)
+        }
+        return zlib.compress(json.dumps(fields, default=str).encode("utf-8", "surrogateescape"))
+
+
+@lru_cache(maxsize=UNPACKED)
+def _unpacked(packed: bytes) -> Acquisition:
+    """Return the acquisition that was packed; in one process always the same object, so equality is quick."""
+    fields = json.loads(zlib.decompress(packed).decode("utf-8", "surrogateescape"))
+    return Acquisition(
+        **fields
+        | {
+            "location": Path(fields["location"]),
+            "files": tuple(Path(path) for path in fields["files"]),
+            "places": tuple((t, c, z) for t, c, z in fields["places"]),
+            "channel_names": tuple(fields["channel_names"]),
+        }
+    )
+
 
 class Source(Protocol):
     """An open acquisition. Axes t c z y x; planes are read on demand."""
@@ -68,14 +100,54 @@ class Source(Protocol):
 
 
 def check_dtype(dtype: np.dtype[Any], path: Path) -> np.dtype[Any]:
-    """Return the data type in native byte order; FormatError if images of it are not supported."""
+    """Return the type that pixels of a stored type get, in native byte order; FormatError if there is none.
+
+    float64 is rounded to float32, in every format alike.
+    """
     native = dtype.newbyteorder("=")
+    if native.name == ROUNDED:
+        return np.dtype(np.float32)
     if native.name not in DTYPES:
         raise FormatError(
             f"{path}: expected pixels of {', '.join(DTYPES)}, found {native.name}; "
             "export the recording as 8 or 16 bit integers or float32"
         )
     return native
+
+
+def as_pixels(yx: NDArray[Any], dtype: np.dtype[Any], path: Path) -> NDArray[Any]:
+    """Return a stored plane in the type that `check_dtype` gave; FormatError if a value does not fit."""
+    with np.errstate(over="raise"):
+        try:
+            return np.ascontiguousarray(yx, dtype=dtype)
+        except FloatingPointError as error:
+            raise FormatError(
+                f"{path}: expected values that fit {dtype}, found some of {yx.dtype} that do not; "
+                "export the recording in another unit"
+            ) from error
+
+
+def said_of(metadata: ImageMetadata, stored: np.dtype[Any]) -> ImageMetadata:
+    """Return the metadata with a note if pixels of the stored type are rounded."""
+    if stored.newbyteorder("=").name != ROUNDED:
+        return metadata
+    return replace(metadata, extra={**metadata.extra, "rounded_from": ROUNDED})
+
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+def file_states(acquisition: Acquisition) -> Stamp:
+    """Return size in bytes and time in ns of each file; zeros for one that is not there."""
+    found = []
+    for path in acquisition.files:
+        try:
+            state = path.stat()
+        except OSError:
+            found.append((0, 0))
+        else:
+            found.append((state.st_size, state.st_mtime_ns))
+    return tuple(found)
 
 
 def content_digest(acquisition: Acquisition) -> str:

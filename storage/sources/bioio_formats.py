@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
-from storage.sources.base import Acquisition, check_dtype
+from storage.sources.base import Acquisition, as_pixels, check_dtype, said_of
 from storage.sources.tiff_metadata import metadata_of
 from storage.sources.units import number
 
@@ -27,10 +27,12 @@ class BioioSource:
                 self._image.set_scene(acquisition.scene)
             sizes = dict(zip(self._image.dims.order, self._image.shape, strict=True))
             self._samples = int(sizes.get("S", 1))
-            self.dtype = check_dtype(np.dtype(self._image.dtype), self.path)
+            stored = np.dtype(self._image.dtype)
+            self.dtype = check_dtype(stored, self.path)
             t, c, z, y, x = (int(sizes[axis]) for axis in "TCZYX")
             self.shape = (t, c * self._samples, z, y, x)
-            self.metadata: ImageMetadata = metadata_of(acquisition.name, self.shape[1], _facts(self._image))
+            said = metadata_of(acquisition.name, self.shape[1], _facts(self._image))
+            self.metadata: ImageMetadata = said_of(said, stored)
         except FormatError:
             raise
         except Exception as error:
@@ -45,7 +47,9 @@ class BioioSource:
             place["S"] = c % self._samples
         try:
             lazy = self._image.get_image_dask_data("YX", **place)
-            return np.ascontiguousarray(lazy.compute(scheduler="synchronous"), dtype=self.dtype)
+            return as_pixels(lazy.compute(scheduler="synchronous"), self.dtype, self.path)
+        except FormatError:
+            raise
         except Exception as error:
             raise FormatError(
                 f"{self.path}: the plane t {t}, c {c}, z {z} cannot be decoded ({error}); copy the file again"

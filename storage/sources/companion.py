@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
-from storage.sources.base import Acquisition, check_dtype
+from storage.sources.base import Acquisition, as_pixels, check_dtype, said_of
 from storage.sources.ome_sets import check_present
 from storage.sources.ome_xml import (
     check_promises,
@@ -44,9 +43,10 @@ class CompanionSource:
                 "export the recording again"
             )
         yx = self._read((0, 0, 0))
-        self.dtype = check_dtype(yx.dtype, self.path)
+        self.dtype, self._stored = check_dtype(yx.dtype, self.path), yx.dtype.newbyteorder("=")
         self.shape = (size["T"], size["C"], size["Z"], size["Y"], size["X"])
-        self.metadata: ImageMetadata = metadata_of(acquisition.name, size["C"], ome_facts(root, scene))
+        said = metadata_of(acquisition.name, size["C"], ome_facts(root, scene))
+        self.metadata: ImageMetadata = said_of(said, self._stored)
 
     def _read(self, place: tuple[int, int, int]) -> NDArray[Any]:
         name, page = self._pages[place]
@@ -55,12 +55,12 @@ class CompanionSource:
     def read_plane(self, t: int, c: int, z: int) -> NDArray[Any]:
         """Return one plane (y, x); FormatError if its shape or type differs from what the set says."""
         yx = self._read((t, c, z))
-        if yx.shape != self.shape[-2:] or yx.dtype.newbyteorder("=") != self.dtype:
+        if yx.shape != self.shape[-2:] or yx.dtype.newbyteorder("=") != self._stored:
             raise FormatError(
                 f"{self.path.parent / self._pages[t, c, z][0]}: expected a plane of {self.shape[-2:]} "
-                f"{self.dtype}, found {yx.shape} {yx.dtype}; export the recording again"
+                f"{self._stored}, found {yx.shape} {yx.dtype}; export the recording again"
             )
-        return np.ascontiguousarray(yx, dtype=self.dtype)
+        return as_pixels(yx, self.dtype, self.path)
 
     def close(self) -> None:
         """Nothing stays open between planes."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from storage.errors import FormatError, InputError, MissingInputError
-from storage.sources.base import Acquisition, Axis, Reader, Source
+from storage.sources.base import Acquisition, Axis, Reader, Source, Stamp, file_states
 from storage.sources.bioio_formats import BioioSource
 from storage.sources.companion import CompanionSource
 from storage.sources.folders import FolderMeaning, from_file, from_folder
@@ -28,8 +28,6 @@ READERS: Mapping[Reader, Callable[[Acquisition], Source]] = {
 HELD_OPEN: tuple[Reader, ...] = ("tiff", "nd2", "bioio")  # the others open a file for each plane
 MOST_IDLE = 8
 
-_Stamp = tuple[tuple[int, int], ...]
-
 
 def find_acquisitions(
     inputs: Sequence[str | Path],
@@ -37,6 +35,7 @@ def find_acquisitions(
     folder_is: FolderMeaning = "auto",
     pages_are: Axis = "t",
     pattern: str | None = None,
+    known: Callable[[Path], bool] = lambda _path: False,
 ) -> list[Acquisition]:
     """Return the acquisitions that files and folders stand for, in order, each once.
 
@@ -50,6 +49,8 @@ def find_acquisitions(
         The axis of pages that nothing names.
     pattern
         How the planes in the given folders are named, such as {position}_{t}_{c}_{z}.tif; None: `folder_is`.
+    known
+        Which recording files in the given folders are dealt with and not to be opened again.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def find_acquisitions(
     found = [
         acquisition
         for given in inputs
-        for acquisition in _from_path(Path(given).expanduser(), folder_is, pages_are, pattern)
+        for acquisition in _from_path(Path(given).expanduser(), folder_is, pages_are, pattern, known)
     ]
     unique = {(acquisition.location.resolve(), acquisition.scene): acquisition for acquisition in found}
     if not unique:
@@ -72,11 +73,17 @@ def find_acquisitions(
 
 
 def _from_path(
-    path: Path, folder_is: FolderMeaning, pages_are: Axis, pattern: str | None
+    path: Path,
+    folder_is: FolderMeaning,
+    pages_are: Axis,
+    pattern: str | None,
+    known: Callable[[Path], bool],
 ) -> list[Acquisition]:
     if path.is_dir():
         try:
-            return pattern_acquisitions(path, pattern) if pattern else from_folder(path, folder_is, pages_are)
+            if pattern:
+                return pattern_acquisitions(path, pattern)
+            return from_folder(path, folder_is, pages_are, known)
         except PermissionError as error:
             raise InputError(f"{error.filename}: expected a folder that can be listed: {error}") from error
     if not path.is_file():
@@ -93,10 +100,10 @@ def open_acquisition(acquisition: Acquisition) -> Source:
 class _Idle:
     """Open sources that nobody reads just now, the longest unused first."""
 
-    sources: list[tuple[Acquisition, _Stamp, Source]] = field(default_factory=list)
+    sources: list[tuple[Acquisition, Stamp, Source]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def take(self, acquisition: Acquisition, stamp: _Stamp) -> Source | None:
+    def take(self, acquisition: Acquisition, stamp: Stamp) -> Source | None:
         """Return an idle source of the acquisition as it is now, closing those of its earlier states."""
         with self.lock:
             mine = [one for one in self.sources if one[0] == acquisition]
@@ -108,7 +115,7 @@ class _Idle:
             source.close()
         return taken[0][2] if taken else None
 
-    def put(self, acquisition: Acquisition, stamp: _Stamp, source: Source) -> None:
+    def put(self, acquisition: Acquisition, stamp: Stamp, source: Source) -> None:
         """Keep a source for the next reader; the longest unused ones are closed."""
         with self.lock:
             self.sources.append((acquisition, stamp, source))
@@ -142,14 +149,10 @@ def opened(acquisition: Acquisition) -> Iterator[Source]:
     _idle.put(acquisition, stamp, source)
 
 
-def _stamp(acquisition: Acquisition) -> _Stamp:
+def _stamp(acquisition: Acquisition) -> Stamp:
     """Return size and time of the files that the reader holds open."""
-    if acquisition.reader not in HELD_OPEN:
-        return ()
-    try:
-        states = [path.stat() for path in acquisition.files]
-    except OSError as error:
-        raise FormatError(
-            f"{error.filename}: the file vanished while it was read ({error.strerror}); put it back"
-        ) from error
-    return tuple((state.st_size, state.st_mtime_ns) for state in states)
+    states = file_states(acquisition) if acquisition.reader in HELD_OPEN else ()
+    for path, state in zip(acquisition.files, states, strict=False):
+        if state == (0, 0):
+            raise FormatError(f"{path}: the file vanished while it was read; put it back")
+    return states

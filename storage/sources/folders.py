@@ -1,5 +1,6 @@
 """What the files of a folder are: recordings each, planes of one recording, or a plate."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,12 @@ TIFF_NAMES = (".tif", ".tiff", ".stk", ".lsm")
 FILE_NAMES = (*TIFF_NAMES, COMPANION, ".nd2", *SUFFIXES)
 PLANE_NAMES = (*TIFF_NAMES, ".png")
 FolderMeaning = Literal["auto", "planes", "files"]
+Known = Callable[[Path], bool]
+
+
+def _nothing(_path: Path) -> bool:
+    """Know no file."""
+    return False
 
 
 def from_file(path: Path, pages_are: Axis) -> list[Acquisition]:
@@ -35,12 +42,20 @@ def from_file(path: Path, pages_are: Axis) -> list[Acquisition]:
     )
 
 
-def from_folder(folder: Path, folder_is: FolderMeaning, pages_are: Axis) -> list[Acquisition]:
+def from_folder(
+    folder: Path, folder_is: FolderMeaning, pages_are: Axis, known: Known = _nothing
+) -> list[Acquisition]:
     """Return the acquisitions in a folder; MissingInputError if it holds none.
 
     A folder whose name ends in .zarr is an OME-Zarr; one with TimePoint or ZStep folders is a plate. In any
     other, each recording file and each .zarr or plate folder directly inside is an acquisition or several,
     unless its TIFFs or PNGs are planes of one acquisition. No other folder inside is looked into.
+
+    Parameters
+    ----------
+    known
+        Whether a recording file is dealt with: it is not opened, and is no acquisition here unless another
+        file names it as a part of its set.
     """
     if is_zarr(folder):
         return ome_zarr_acquisitions(folder)
@@ -51,7 +66,8 @@ def from_folder(folder: Path, folder_is: FolderMeaning, pages_are: Axis) -> list
     planes = [one for one in files if one.name.lower().endswith(PLANE_NAMES)]
     if planes and (folder_is == "planes" or (folder_is == "auto" and _are_planes(folder, planes, pages_are))):
         return [planes_acquisition(folder, planes, pages_are)]
-    found = _each_file([one for one in files if one.suffix.lower() != ".png"], pages_are)
+    fresh = [one for one in files if one.suffix.lower() != ".png" and not known(one)]
+    found = _each_file(fresh, pages_are)
     for inside in (one for one in entries if one.is_dir()):
         if is_zarr(inside):
             found += ome_zarr_acquisitions(inside)

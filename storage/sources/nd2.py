@@ -203,7 +203,7 @@ def _extra(file: Any, channels: list[Any], frame: int) -> dict[str, Any]:
             "magnification": number(scope.objectiveMagnification),
             "numerical_aperture": number(scope.objectiveNumericalAperture),
         }
-        facts["objective"] = {name: value for name, value in lens.items() if value is not None}
+        facts["objective"] = {name: value for name, value in lens.items() if value}
         facts["channels"] = [_wavelengths(one.channel) for one in channels]
         facts["stage_position_um"] = _stage_position_um(file, frame)
     return {name: value for name, value in facts.items() if value and any(value)}

@@ -153,13 +153,6 @@ def _mean_interval(pixels: Element) -> float | None:
 
 
 def _extra(root: Element, image: Element, pixels: Element, channels: list[Element]) -> dict[str, Any]:
-    plane = pixels.find("{*}Plane")
-    position = {
-        axis.lower(): value
-        for axis in "XYZ"
-        if plane is not None
-        and (value := scaled(plane, f"Position{axis}", LENGTHS_UM, default="", signed=True)) is not None
-    }
     colours = [
         {
             name: value
@@ -172,11 +165,27 @@ def _extra(root: Element, image: Element, pixels: Element, channels: list[Elemen
         for channel in channels
     ]
     facts = {
-        "stage_position_um": position,
+        "stage_position_um": _stage_position_um(image, pixels),
         "objective": _objective(root, image),
         "channels": colours if any(colours) else [],
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _stage_position_um(image: Element, pixels: Element) -> dict[str, float]:
+    """Return where the first plane was taken, or what the stage's label says; bare numbers have no unit."""
+    holders = ((pixels.find("{*}Plane"), "Position"), (image.find("{*}StageLabel"), ""))
+    for holder, start in holders:
+        if holder is None:
+            continue
+        places = {
+            axis.lower(): scaled(holder, f"{start}{axis}", LENGTHS_UM, default="", signed=True)
+            for axis in "XYZ"
+        }
+        known = {axis: place for axis, place in places.items() if place is not None}
+        if known:
+            return known
+    return {}
 
 
 def _objective(root: Element, image: Element) -> dict[str, Any]:

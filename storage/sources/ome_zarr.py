@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from storage.arrays import open_outside
 from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
-from storage.sources.base import Acquisition, check_dtype, natural
+from storage.sources.base import Acquisition, as_pixels, check_dtype, natural, said_of
 from storage.sources.tiff_metadata import metadata_of
 from storage.sources.units import LENGTHS_UM, SECONDS, number
 
@@ -22,7 +22,7 @@ DESCRIPTIONS = ("zarr.json", ".zattrs")
 
 
 class OmeZarrSource:
-    """The largest level of one image of an OME-Zarr folder; float64 is rounded to float32, which is noted."""
+    """The largest level of one image of an OME-Zarr folder; lower ones are left aside."""
 
     def __init__(self, acquisition: Acquisition) -> None:
         self.path = acquisition.location / str(acquisition.scene or "")
@@ -38,19 +38,20 @@ class OmeZarrSource:
             )
         sizes = dict(zip(self._axes, self._array.shape, strict=True))
         stored = np.dtype(self._array.dtype)
-        self.dtype = np.dtype("float32") if stored.name == "float64" else check_dtype(stored, self.path)
+        self.dtype = check_dtype(stored, self.path)
         self.shape = (sizes.get("t", 1), sizes.get("c", 1), sizes.get("z", 1), sizes["y"], sizes["x"])
         facts = _facts(image, dataset, described, self._axes)
-        if stored.name == "float64":
-            facts["extra"] = {"rounded_from": "float64"}
-        self.metadata: ImageMetadata = metadata_of(acquisition.name, self.shape[1], facts)
+        said = metadata_of(acquisition.name, self.shape[1], facts)
+        self.metadata: ImageMetadata = said_of(said, stored)
 
     def read_plane(self, t: int, c: int, z: int) -> NDArray[Any]:
         """Return one plane (y, x); FormatError if its chunks cannot be decoded."""
         place = {"t": t, "c": c, "z": z}
         index = tuple(place[axis] for axis in self._axes if axis in place)
         try:
-            return np.ascontiguousarray(self._array[index], dtype=self.dtype)
+            return as_pixels(np.asarray(self._array[index]), self.dtype, self.path)
+        except FormatError:
+            raise
         except Exception as error:
             raise FormatError(
                 f"{self.path}: the plane t {t}, c {c}, z {z} cannot be decoded ({error}); copy it again"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from storage.errors import FormatError
 from storage.ome import ImageMetadata
-from storage.sources.base import Acquisition, check_dtype, natural, ordinals
+from storage.sources.base import Acquisition, as_pixels, check_dtype, natural, ordinals, said_of
 from storage.sources.ome_xml import images, parse_ome
 from storage.sources.tiff_metadata import metadata_of, metaseries_facts, plane_info, tiff_metadata
 from storage.sources.units import number
@@ -41,21 +41,22 @@ class PlanesSource:
         count = tuple(1 + max(place[axis] for place in self._files) for axis in range(3))
         first = self._files[0, 0, 0]
         yx = read_plane_file(first)
-        self.dtype = check_dtype(yx.dtype, first)
+        self.dtype, self._stored = check_dtype(yx.dtype, first), yx.dtype.newbyteorder("=")
         self.shape = (count[0], count[1], count[2], yx.shape[0], yx.shape[1])
-        self.metadata: ImageMetadata = _metadata(acquisition, self._files, self.shape)
+        said = _metadata(acquisition, self._files, self.shape)
+        self.metadata: ImageMetadata = said_of(said, self._stored)
 
     def read_plane(self, t: int, c: int, z: int) -> NDArray[Any]:
         """Return one plane (y, x); FormatError if its shape or type differs from the first plane's."""
         path = self._files[t, c, z]
         yx = read_plane_file(path)
-        if yx.shape != self.shape[-2:] or yx.dtype.newbyteorder("=") != self.dtype:
+        if yx.shape != self.shape[-2:] or yx.dtype.newbyteorder("=") != self._stored:
             raise FormatError(
-                f"{path}: expected a plane of {self.shape[-2:]} {self.dtype} like its neighbours, found "
+                f"{path}: expected a plane of {self.shape[-2:]} {self._stored} like its neighbours, found "
                 f"{yx.shape} {yx.dtype}; if the folder's files are recordings of their own, set "
                 "ingest.folder_is to files"
             )
-        return np.ascontiguousarray(yx, dtype=self.dtype)
+        return as_pixels(yx, self.dtype, path)
 
     def close(self) -> None:
         """Nothing stays open between planes."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
-from storage.sources.base import Acquisition, check_dtype
+from storage.sources.base import Acquisition, as_pixels, check_dtype, said_of
 from storage.sources.ome_xml import check_promises, images, named_files, parse_ome
 from storage.sources.tiff_metadata import tiff_metadata
 
@@ -53,9 +53,8 @@ class TiffSource:
             sizes["X"],
         )
         self._check_complete()
-        self.metadata: ImageMetadata = tiff_metadata(
-            self._file, acquisition.name, channels, ome=ome, scene=_scene_index(acquisition)
-        )
+        said = tiff_metadata(self._file, acquisition.name, channels, ome=ome, scene=_scene_index(acquisition))
+        self.metadata: ImageMetadata = said_of(said, self._series.dtype)
 
     def read_plane(self, t: int, c: int, z: int) -> NDArray[Any]:
         """Return one plane (y, x)."""
@@ -68,7 +67,7 @@ class TiffSource:
         plane = self._read_page(index)
         if samples > 1:
             plane = np.take(plane, c % samples, axis=self._sample_axis())
-        return np.ascontiguousarray(plane, dtype=self.dtype)
+        return as_pixels(plane, self.dtype, self.path)
 
     def close(self) -> None:
         """Close the file."""
@@ -86,7 +85,7 @@ class TiffSource:
 
     def _check_complete(self) -> None:
         """Refuse a file that holds less than its header promises, before anything is written."""
-        expected, page_bytes = self._page_count(), math.prod(self._page_shape()) * self.dtype.itemsize
+        expected, page_bytes = self._page_count(), math.prod(self._page_shape()) * self._series.dtype.itemsize
         offset, size = self._series.dataoffset, self._file.filehandle.size
         if offset is not None:
             found = max(0, size - offset) // max(1, page_bytes)

@@ -25,6 +25,7 @@ from tasks.ingest import ingest
 from tasks.samples import standing_samples
 from tasks.settings import Settings, WatchSettings
 from tests.storage.conftest import bucket, s3_environment, s3_server  # noqa: F401 - fixtures
+from tests.storage.sources import test_ome_sets
 from tests.support import QUICK
 from tests.support import write_tiff as write_any_tiff
 
@@ -307,11 +308,115 @@ def test_a_wrong_samples_table_makes_files_wait_and_is_named(lab):
     write_tiff(lab.inbox / "a.tif", pixels())
     lab.look()
     lab.clock.pause(QUIET_S)
-    (event,) = lab.watcher.take(lab.watcher.look())
-    assert (event.what, lab.refusals, lab.raws) == ("waiting", [], [])
-    assert "colour" in event.reason
+    events = list(lab.watcher.take(lab.watcher.look()))
+    assert [(one.what, one.place) for one in events] == [("waiting", "a.tif"), ("waiting", "samples.csv")]
+    assert all("colour" in one.reason for one in events)
+    assert (lab.refusals, lab.raws) == ([], [])
     (lab.inbox / "samples.csv").write_text("file,condition\na.tif,wild type\n")
     assert lab.settle() == [("ingested", "a.tif")]
+
+
+def conditions(lab):
+    return {
+        records.read(lab.watcher.objects, "raw", key).name: one.settings["condition"]
+        for key, one in standing_samples(lab.watcher.objects).items()
+    }
+
+
+def test_a_table_that_comes_or_is_edited_later_is_stated_and_then_left_alone(lab, monkeypatch):
+    for name in ("a.tif", "b.tif", "day/c.tif"):
+        write_tiff(lab.inbox / name, pixels(ord(name[-5])))
+    for t in range(2):
+        write_tiff(lab.inbox / "position1" / f"img_t{t}.tif", pixels(t, (24, 32)))
+    lab.settle()
+    table = lab.inbox / "samples.csv"
+    table.write_text("file,condition\na.tif,wild type\nposition1,BRAF\n")
+    assert lab.look() == []  # not still yet
+    lab.clock.pause(QUIET_S)
+    assert lab.look() == [("known", "a.tif"), ("known", "position1/img_t0.tif")]
+    expected = {"a.tif": "wild type", "b.tif": "unlabelled", "c.tif": "unlabelled", "position1": "BRAF"}
+    assert conditions(lab) == expected
+    (lab.inbox / "day" / "samples.csv").write_text("file,condition\nc.tif,BRAF\nb.tif,BRAF\n")
+    table.write_text("file,condition\na.tif,BRAF\nc.tif,wild type\n")
+    assert lab.settle() == [("known", "a.tif"), ("known", "day/c.tif")]
+    assert conditions(lab) == expected | {"a.tif": "BRAF", "c.tif": "BRAF"}
+    lab.restart()
+    monkeypatch.setattr("flows.restating.read_samples", lambda path: pytest.fail(f"{path} was read again"))
+    assert lab.settle() == []
+
+
+def test_a_renamed_copy_may_be_named_in_a_later_table(lab):
+    path = write_tiff(lab.inbox / "a.tif", pixels())
+    lab.settle()
+    path.rename(lab.inbox / "renamed.tif")
+    lab.settle()
+    (lab.inbox / "samples.csv").write_text("file,condition\nrenamed.tif,BRAF\n")
+    assert lab.settle() == [("known", "renamed.tif")]
+    assert conditions(lab) == {"a.tif": "BRAF"}
+
+
+def test_a_wrong_table_that_comes_later_changes_nothing_until_it_is_right(lab):
+    write_tiff(lab.inbox / "a.tif", pixels())
+    lab.settle()
+    (lab.inbox / "samples.csv").write_text("file,colour\na.tif,red\n")
+    assert lab.settle() == [("waiting", "samples.csv")]
+    assert lab.settle() == [("waiting", "samples.csv")]
+    (lab.inbox / "samples.csv").write_text("file,condition\na.tif,BRAF\n")
+    assert lab.settle() == [("known", "a.tif")]
+    assert conditions(lab) == {"a.tif": "BRAF"}
+
+
+def test_planes_that_come_slowly_make_a_new_acquisition_that_names_the_shorter(lab):
+    for t in range(2):
+        write_tiff(lab.inbox / "position1" / f"img_t{t}.tif", pixels(t, (24, 32)))
+    lab.settle()
+    (short,) = lab.raws
+    write_tiff(lab.inbox / "position1" / "img_t3.tif", pixels(3, (24, 32)))
+    write_tiff(lab.inbox / "position1" / "img_t2.tif", pixels(2, (24, 32)))
+    (event,) = watch_plainly(lab.watcher)
+    assert (event.what, event.place) == ("ingested", "position1")
+    assert f"chipcyte gc {short.key}" in event.reason
+    assert [one.counts["frames"] for one in lab.raws] == [2, 4]
+    assert lab.settle() == []
+
+
+def test_a_folder_of_planes_with_a_gap_is_refused_until_it_is_filled(lab):
+    for t, c in ((0, 0), (0, 1), (1, 0)):
+        write_tiff(lab.inbox / "position1" / f"img_t{t}_c{c}.tif", pixels(t, (24, 32)))
+    assert lab.settle() == [("quarantined", "position1")]
+    write_tiff(lab.inbox / "position1" / "img_t1_c1.tif", pixels(5, (24, 32)))
+    assert lab.settle() == [("ingested", "position1")]
+    assert lab.refusals == []
+
+
+def test_of_many_known_files_only_the_new_one_is_opened(lab, monkeypatch):
+    for number in range(12):
+        write_tiff(lab.inbox / "day" / f"recording_{number}.ome.tif", pixels(number))
+    write_tiff(lab.inbox / "day" / "plain.tif", pixels(99, (3, 24, 32)))
+    lab.settle()
+    write_tiff(lab.inbox / "day" / "new.ome.tif", pixels(100))
+    opened, whole = set(), tifffile.TiffFile
+
+    def counted(path, *args, **kwargs):
+        opened.add(Path(path).name)
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(tifffile, "TiffFile", counted)
+    assert lab.settle() == [("ingested", "day/new.ome.tif")]
+    assert len(opened - {"new.ome.tif"}) <= 3  # those by which a folder of planes is told from one of files
+
+
+def test_a_file_that_a_refused_one_waited_for_completes_its_set(lab):
+    folder = lab.inbox / "day"
+    folder.mkdir()
+    first, second = test_ome_sets.write_set(folder)[:2]
+    third, held = folder / "part2.ome.tif", (folder / "part2.ome.tif").read_bytes()
+    third.unlink()
+    assert {what for what, _ in lab.settle()} == {"quarantined"}
+    third.write_bytes(held)
+    assert lab.settle() == [("ingested", f"day/{first.name}")]
+    assert lab.refusals == []
+    assert second.exists()
 
 
 def test_an_acquisition_that_left_the_store_is_taken_again(lab):
@@ -480,6 +585,37 @@ def test_the_loop_tells_each_thing_once_and_ends_when_interrupted(lab, monkeypat
     assert "has gone" in told[1].line
 
 
+def test_the_loop_outlives_a_dead_prefect_server(lab, monkeypatch):
+    write_tiff(lab.inbox / "a.tif", pixels())
+    alive, told, pauses = [], [], []
+
+    def dying(**_):
+        def wrapped(function):
+            def called():
+                if not alive:
+                    raise ConnectionError("no server at http://127.0.0.1:4200")
+                function()
+
+            return called
+
+        return wrapped
+
+    def pause(seconds: float) -> None:
+        lab.clock.pause(seconds)
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            alive.append(True)
+        if len(pauses) == 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.watching.flow", dying)
+    lab.watcher.pause = pause
+    assert [(event.what, event.place) for event in watch(lab.watcher, told.append)] == [("ingested", "a.tif")]
+    assert pauses == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0, 10.0, 10.0]
+    assert [event.what for event in told] == ["waiting", "ingested"]
+    assert "no server at http" in told[0].line
+
+
 def test_watch_settings_are_no_part_of_a_key(tmp_path, lab):
     write_tiff(lab.inbox / "a.tif", pixels())
     lab.settle()
@@ -530,3 +666,8 @@ def test_an_s3_prefix_is_watched_through_temporary_copies(lab, bucket, tmp_path,
     obstore.put(backend(url), "bad.tif", (tmp_path / "plane.tif").read_bytes())
     assert lab.settle() == [("ingested", "bad.tif")]
     assert lab.refusals == []
+    obstore.put(backend(url), "samples.csv", b"file,condition\na.tif,wild type\ncopy.tif,wild type\n")
+    assert [what for what, _ in lab.settle()] == ["known"]
+    samples = standing_samples(lab.watcher.objects)
+    assert sorted(one.settings["condition"] for one in samples.values())[-1] == "wild type"
+    assert list(copies.iterdir()) == []

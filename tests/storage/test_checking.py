@@ -158,15 +158,15 @@ def test_invalid_metadata_are_found(local: Objects, damage: str) -> None:
     assert whats(found(local)) == [("invalid metadata", f"{path}/zarr.json")]
 
 
-def test_a_pyramid_without_a_level_is_found_by_yaozarrs(local: Objects) -> None:
+def test_a_pyramid_without_a_level_is_found_by_yaozarrs(store: Objects) -> None:
     written: Digests = {}
     path = layout.image_path("raw", "raw0")
-    image(local, path, (1, 1, 1, 600, 40), written)
+    image(store, path, (1, 1, 1, 600, 40), written)
     for name in [name for name in written if name.startswith(f"{path}/1/")]:
         del written[name]
-        local.delete([name])
-    commit(local, "raw", "raw0", path, written)
-    assert whats(found(local)) == [("invalid metadata", f"{path}/zarr.json")]
+        store.delete([name])
+    commit(store, "raw", "raw0", path, written)
+    assert whats(found(store)) == [("invalid metadata", f"{path}/zarr.json")]
 
 
 @pytest.mark.parametrize("listed", [[], ["labels0", "labels9"], None])

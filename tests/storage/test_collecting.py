@@ -7,6 +7,7 @@ import pytest
 from storage import checking, collecting, images, layout, leases, records
 from storage.arrays import digest
 from storage.collecting import Removal
+from storage.errors import InputError
 from storage.objects import Objects
 from storage.records import Record
 
@@ -111,6 +112,57 @@ def test_everything_may_go_on_every_kind_of_store(store: Objects) -> None:
     collecting.collect(store, planned)
     assert [one.key for one in records.listing(store)] == ["raw"]
     assert {name.split("/")[0] for name in store.names("")} == {"acquisitions", "records", "chipcyte.json"}
+
+
+def test_what_is_named_goes_with_all_made_from_it(store: Objects) -> None:
+    raw = add(store, "raw", "raw")
+    chain(store, "a", 0, raw)
+    chain(store, "b", 0, raw)
+    planned = collecting.plan_removal(store, ["apat", "amodel"])
+    assert keys(planned) == ["areport", "amodel", "apatches"]
+    collecting.collect(store, planned)
+    assert len(records.listing(store)) == 1 + 10 - 3
+    planned = collecting.plan_removal(store, ["raw"])
+    assert keys(planned)[-1] == "raw"
+    collecting.collect(store, planned)
+    assert list(store.names("")) == ["chipcyte.json"]
+
+
+def test_what_is_unfinished_and_may_come_from_it_goes_too(local: Objects) -> None:
+    raw = add(local, "raw", "raw")
+    every = chain(local, "a", 0, raw)
+    local.put("progress/labels/half/tiles/0.json", b"{}")
+    local.put(f"{layout.labels_path('aclean', 'half')}/zarr.json", b"{}")
+    local.put("progress/raw/other/planes/0.json", b"{}")
+    planned = collecting.plan_removal(local, ["aclean"])
+    assert keys(planned) == ["half", "areport", "amodel", "apatches", "alabels", "aclean"]
+    assert planned[0].record.name == collecting.UNFINISHED
+    collecting.collect(local, planned)
+    assert {name.split("/")[0] for name in local.names("")} == {
+        "acquisitions", "records", "progress", "chipcyte.json"
+    }  # fmt: skip
+    assert list(local.names("progress")) == ["progress/raw/other/planes/0.json"]
+    assert every["clean"].key not in {one.key for one in records.listing(local)}
+
+
+def test_an_artifact_whose_record_is_damaged_can_be_named(local: Objects) -> None:
+    raw = add(local, "raw", "raw")
+    chain(local, "a", 0, raw)
+    local.put(layout.record_path("labels", "alabels"), b"{")
+    planned = collecting.plan_removal(local, ["alabels"])
+    assert keys(planned) == ["areport", "amodel", "apatches", "alabels"]
+    collecting.collect(local, planned)
+    assert {one.key for one in records.listing(local)} == {"raw", "aclean"}
+    assert images.listed_labels(local, "aclean") == []
+
+
+def test_a_key_that_is_nobodys_or_several_is_an_error(local: Objects) -> None:
+    add(local, "raw", "raw1")
+    add(local, "raw", "raw2")
+    for start in ("x", "raw"):
+        with pytest.raises(InputError):
+            collecting.plan_removal(local, [start])
+    assert len(records.listing(local)) == 2
 
 
 @pytest.mark.parametrize("call", range(1, 11))

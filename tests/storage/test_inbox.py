@@ -199,7 +199,11 @@ def test_a_prefix_lists_as_a_folder_does_and_lends_copies(prefix):
     inbox = open_inbox(url)
     assert isinstance(inbox, PrefixInbox)
     snapshot = inbox.snapshot(recursive=False)
-    assert {path: state.size_bytes for path, state in snapshot.items()} == {"a.tif": 5, "day/b.tif": 9}
+    assert {path: state.size_bytes for path, state in snapshot.items()} == {
+        "a.tif": 5,
+        "day/b.tif": 9,
+        "samples.csv": 11,
+    }
     assert abs(snapshot["a.tif"].mtime_ns / 1e9 - time.time()) < 60
     (unit,) = pending_units(snapshot, {"day/b.tif"}, place)
     with inbox.fetched(unit) as root:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from flows.cli.app import app
 from storage import layout, records
 from storage.objects import Objects, open_store
-from tests.support import Carried, contents
+from tests.support import Carried, carry, contents, found_in
 
 
 @pytest.fixture
@@ -122,7 +122,40 @@ def test_gc_spares_what_something_young_was_made_from(copied: Objects) -> None:
     assert len(records.listing(copied)) == 4 * 6 - 1
 
 
-@pytest.mark.parametrize("words", [["gc"], ["gc", "--older-than", "-1"], ["check", "--older-than", "soon"]])
+@pytest.mark.parametrize("kind", ["raw", "labels"])
+def test_gc_of_what_check_names_and_the_same_run_repair_a_damaged_store(
+    copied: Objects, experiment: Path, kind: str
+) -> None:
+    """One bit of one shard flips; the way back is the one that `check` prints."""
+    before = contents(copied)
+    damaged = next(
+        one for one in records.listing(copied, kind) if one.name == found_in(experiment)[0].sample.file
+    )
+    shard = next(name for name in copied.names(damaged.path) if "/c/" in name)
+    flipped = bytearray(copied.get(shard))
+    flipped[len(flipped) // 2] ^= 1
+    copied.put(shard, bytes(flipped))
+    found = parsed(call(copied, "check", "--json"))
+    assert found["remedy"] == f"chipcyte gc {damaged.key} --store {copied.url}"
+    assert f"chipcyte gc {damaged.key}" in call(copied, "check").stdout
+    asked = call(copied, "gc", damaged.key, answer="n\n")
+    assert "0 of" in asked.stdout
+    gone = parsed(call(copied, "gc", damaged.key, "--yes", "--json"))
+    assert damaged.key in gone["key"]
+    assert gone["counts"]["removed"] == gone["counts"]["artifacts"] >= 1
+    carry(copied, found_in(experiment)[0])
+    assert parsed(call(copied, "check", "--older-than", "0", "--json"))["problems"] == []
+    assert contents(copied) == before
+
+
+@pytest.mark.parametrize("words", [["gc"], ["gc", "3f", "--older-than", "1"], ["gc", "nobody"]])
+def test_gc_wants_keys_or_an_age(copied: Objects, words: list[str]) -> None:
+    before = contents(copied)
+    assert call(copied, *words, "--yes").exit_code == 2
+    assert contents(copied) == before
+
+
+@pytest.mark.parametrize("words", [["gc", "--older-than", "-1"], ["check", "--older-than", "soon"]])
 def test_wrong_usage_is_exit_2(copied: Objects, words: list[str]) -> None:
     assert call(copied, *words).exit_code == 2
 

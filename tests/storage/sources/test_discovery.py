@@ -1,5 +1,4 @@
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -110,9 +109,7 @@ def test_ten_thousand_files_are_found_by_their_names(tmp_path, monkeypatch, plan
     monkeypatch.setattr(
         tifffile, "TiffFile", lambda path, **options: seen.append(path) or real(path, **options)
     )
-    start = time.perf_counter()
     found = find_acquisitions([tmp_path])
-    assert time.perf_counter() - start < 3
     assert len(found) == (1 if planes else 10_000)
     assert len(seen) <= 3
 

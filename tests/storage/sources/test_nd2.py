@@ -30,7 +30,7 @@ def test_metadata_of_the_real_file():
     assert found.extra["channels"][1] == {"excitation_nm": 561.0, "emission_nm": 700.0}
     assert found.extra["stage_position_um"]["x"] == pytest.approx(-26056.95, abs=0.01)
     assert found.time_interval_s is None
-    assert "time_interval_s" in found.unknown
+    assert found.unknown == ["time_interval_s"]
 
 
 @needs_data

@@ -121,6 +121,30 @@ def test_metadata_of_a_companion_file(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("plane", "label", "expected"),
+    [
+        ('PositionX="1" PositionXUnit="mm"', 'X="7" XUnit="µm"', {"x": 1000.0}),
+        ('PositionX="1"', 'X="7" XUnit="µm" Y="-3" YUnit="mm"', {"x": 7.0, "y": -3000.0}),
+        ('PositionX="1" PositionY="2"', 'X="7"', None),
+        ("", "", None),
+    ],
+)
+def test_the_stage_position_is_the_planes_or_the_labels_and_never_without_a_unit(
+    tmp_path, plane, label, expected
+):
+    inside = f'<Plane TheC="0" TheT="0" TheZ="0" {plane}/>'
+    image = (
+        f'<Image ID="Image:0"><StageLabel Name="A1" {label}/>{pixels_element("<TiffData/>", 1, "", inside)}'
+    )
+    text = document(UUIDS[0], f"{image}</Image>")
+    tifffile.imwrite(tmp_path / "a.ome.tif", ZYX[0], description=text.encode(), metadata=None)
+    found = metadata(only(tmp_path))
+    assert found.extra.get("stage_position_um") == expected
+    assert ("stage_position_um" in found.unknown) is (expected is None)
+    assert "objective" in found.unknown
+
+
 def test_a_set_without_one_of_its_files_names_it(tmp_path):
     files = write_companion(tmp_path)
     files[1].unlink()
