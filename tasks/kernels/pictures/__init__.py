@@ -10,10 +10,12 @@ from tasks.kernels.pictures.images import (
     spread_rows,
 )
 from tasks.kernels.pictures.style import CATEGORIES, CONDITIONS
+from tasks.kernels.pictures.trends import Trend, trend_picture
 
 __all__ = [
     "CATEGORIES",
     "CONDITIONS",
+    "Trend",
     "before_after",
     "composition_bars",
     "confusion",
@@ -24,4 +26,5 @@ __all__ = [
     "reconstructions",
     "scatter_2d",
     "spread_rows",
+    "trend_picture",
 ]

@@ -3,7 +3,7 @@ import pytest
 from skimage.draw import ellipse
 
 from tasks.kernels.cells import COLUMN_TYPES, measure_cells
-from tasks.kernels.orientation import rotate
+from tasks.kernels.rotation import rotate
 
 
 def one_ellipse(angle_deg=0.0, *, label=7):

@@ -2,19 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from skimage import transform
 
 from tasks.kernels.orientation import (
+    MIN_CONFIDENCE,
+    Orientation,
     estimate_rotation_deg,
     pool_orientations,
-    rotate,
-    rotated_shape,
-    rotation_matrix,
-    valid_region,
 )
+from tasks.kernels.rotation import rotate
+from tasks.kernels.simulation import scene
 from tasks.kernels.simulation.scene import simulate_field
 
-angles = st.floats(-180, 180).map(lambda angle_deg: round(angle_deg, 3))
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
@@ -107,78 +105,6 @@ def test_pooling_nothing_is_an_error():
         pool_orientations([])
 
 
-@pytest.mark.parametrize("grow", [True, False])
-@pytest.mark.parametrize("angle_deg", [0, 7.3, -33, 45, 90, -90, 180, 123.4])
-def test_the_geometry_is_that_of_scikit_image(angle_deg, grow):
-    yx = np.random.default_rng(0).random((60, 83)).astype(np.float32)
-    expected = transform.rotate(yx, angle_deg, resize=grow, preserve_range=True)
-    found = rotate(yx, angle_deg, grow=grow, fill=0)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-@given(shapes)
-def test_quarter_turns_are_exact(shape):
-    yx = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
-    np.testing.assert_array_equal(rotate(yx, 90), np.rot90(yx))
-    np.testing.assert_array_equal(rotate(yx, -90), np.rot90(yx, -1))
-    assert valid_region(shape, 90).all()
-
-
-@given(shapes, angles, st.booleans())
-def test_the_matrix_goes_there_and_back(shape, angle_deg, grow):
-    matrix = rotation_matrix(shape, angle_deg, grow)
-    clean = np.array([[0, 0, 1], [3.5, 2, 1], [10, -4, 1]]).T
-    np.testing.assert_allclose(np.linalg.inv(matrix) @ (matrix @ clean), clean, atol=1e-9)
-    assert np.linalg.det(matrix) == pytest.approx(1)
-
-
-@given(shapes, angles)
-def test_the_grown_image_holds_every_corner(shape, angle_deg):
-    height, width = shape
-    corners = np.array([[y, x, 1] for y in (0, height - 1) for x in (0, width - 1)], float).T
-    y, x, _ = np.linalg.inv(rotation_matrix(shape, angle_deg)) @ corners
-    grown = rotated_shape(shape, angle_deg)
-    for places, side_px in ((y, grown[0]), (x, grown[1])):
-        assert places.min() == pytest.approx(0, abs=1e-6)
-        assert places.max() <= side_px - 0.5 + 1e-6
-
-
-def test_the_matrix_finds_a_pixel_again():
-    raw = np.zeros((60, 90))
-    raw[20, 70] = 1
-    clean = rotate(raw, 27.0, order=1, fill=0)
-    weights = clean / clean.sum()
-    y, x = np.indices(clean.shape)
-    source = rotation_matrix(raw.shape, 27.0) @ [(weights * y).sum(), (weights * x).sum(), 1]
-    np.testing.assert_allclose(source[:2], [20, 70], atol=0.1)
-
-
-@given(shapes, angles)
-def test_valid_pixels_hold_nothing_from_outside(shape, angle_deg):
-    rotated = rotate(np.ones(shape, np.float32), angle_deg, fill=0)
-    inside = valid_region(shape, angle_deg)
-    assert inside.shape == rotated.shape
-    np.testing.assert_allclose(rotated[inside], 1, atol=1e-4)
-
-
-def test_the_valid_region_keeps_the_area():
-    assert valid_region((200, 300), 33.0).sum() == pytest.approx(199 * 299, rel=0.005)
-
-
-def test_labels_keep_their_dtype_and_values():
-    labels = np.zeros((40, 40), np.uint32)
-    labels[10:20, 10:30] = 4_000_000_000
-    rotated = rotate(labels, 20.0, order=0, fill=0)
-    assert rotated.dtype == np.uint32
-    assert set(np.unique(rotated)) == {0, 4_000_000_000}
-
-
-def test_the_mirror_fill_makes_no_edge():
-    flat = np.full((50, 50), 3, np.uint16)
-    np.testing.assert_allclose(rotate(flat, 31.0), 3, rtol=1e-6)
-
-
 @given(shapes, st.integers(0, 5))
 def test_tiny_images_of_noise_do_no_harm(shape, seed):
     found = estimate_rotation_deg(np.random.default_rng(seed).random(shape))
@@ -186,6 +112,41 @@ def test_tiny_images_of_noise_do_no_harm(shape, seed):
     assert -90 < found.angle_deg <= 90
 
 
-def test_an_unknown_order_is_an_error():
-    with pytest.raises(ValueError, match="order"):
-        rotate(np.zeros((4, 4)), 3.0, order=2)
+def without_grooves(monkeypatch, proportions, **how):
+    monkeypatch.setattr(scene, "_Chip", lambda angle_deg, _, chip=scene._Chip: chip(angle_deg, 0.0))
+    return simulate_field(
+        seed=4, proportions=proportions, height_px=384, width_px=384, touching_share=0.2, **how
+    )
+
+
+@pytest.mark.parametrize("angle_deg", [-62.0, 0.0, 24.0, 88.0])
+def test_without_grooves_elongated_nuclei_give_the_angle(monkeypatch, angle_deg):
+    stack = without_grooves(monkeypatch, (0.15, 0.45, 0.3, 0.1), angle_deg=angle_deg, time_points=2)
+    found = pool_orientations([estimate_rotation_deg(yx) for yx in stack.tyx])
+    assert found.source == "nuclei"
+    assert found.confidence > 0.6
+    assert apart_deg(found.angle_deg, angle_deg) < 4
+
+
+@pytest.mark.parametrize("nuclei_per_mm2", [60, 900])
+def test_round_nuclei_claim_nothing(monkeypatch, nuclei_per_mm2):
+    stack = without_grooves(
+        monkeypatch, (0.6, 0.0, 0.0, 0.4), angle_deg=30.0, nuclei_per_mm2=nuclei_per_mm2, time_points=2
+    )
+    found = pool_orientations([estimate_rotation_deg(yx) for yx in stack.tyx])
+    assert found.confidence < MIN_CONFIDENCE
+
+
+def test_where_grooves_show_the_nuclei_have_no_say():
+    stack = simulate_field(seed=2, proportions=(0, 1, 0, 0), height_px=384, width_px=384, angle_deg=15.0)
+    found = estimate_rotation_deg(stack.tyx[0])
+    assert found.source == "grooves"
+    assert apart_deg(found.angle_deg, 15.0) < 0.3
+    assert estimate_rotation_deg(stack.tyx[0], min_confidence=0.999).source == "grooves"  # neither is so sure
+
+
+def test_votes_alone_pool_as_orientations_do():
+    found = estimate_rotation_deg(grooves(12.0))
+    bare = Orientation(0.0, 0.0, found.votes, found.nuclei_votes)
+    again = pool_orientations([bare])
+    assert (again.angle_deg, again.confidence, again.source) == (found.angle_deg, found.confidence, "grooves")
