@@ -14,16 +14,18 @@ from prefect.utilities.urls import url_for
 from flows.inputs import Found, find_inputs
 from flows.summary import STAGES, Result
 from storage import records
-from storage.errors import InputError, MissingInputError
+from storage.errors import ChipcyteError, InputError, MissingInputError
 from storage.objects import Objects, open_store
 from tasks import announce
 from tasks.cluster import cluster
 from tasks.embed import embed
 from tasks.extract import extract
+from tasks.illumination import estimate_illumination
 from tasks.ingest import ingest
 from tasks.preprocess import preprocess
+from tasks.preprocess_settings import FlatField
 from tasks.report import Trail, report
-from tasks.samples import attach_sample, attach_truth, standing_samples, standing_truths
+from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
 from tasks.segment import segment
 from tasks.settings import Settings
 from tasks.stage import Handle, handle
@@ -165,16 +167,45 @@ def _onward(job: Job, starts: Sequence[Start]) -> Result:
 
 def _nuclei(job: Job, starts: Sequence[Start], result: Result) -> None:
     """Each acquisition alone: clean image, labels, patches."""
-    carried = _each(starts, lambda start: _carry(job, start), job.settings)
+    lights = _illuminations(job, starts)
+    carried = _each(starts, lambda start: _carry(job, start, lights.get(start.raw.key)), job.settings)
     for stage in ("preprocess", "segment", "extract"):
         handles = [one[stage] for one in carried if stage in one]
         if handles:
             result.stages[stage] = handles
 
 
-def _carry(job: Job, start: Start) -> dict[str, Handle]:
+def _illuminations(job: Job, starts: Sequence[Start]) -> dict[str, Handle | ChipcyteError]:
+    """Return the flat-field of each acquisition's chip, or why there is none; nothing where it is off.
+
+    The chip is that of the sample; an acquisition of no known chip is one of its own.
+    """
+    if not isinstance(job.settings.preprocess.illumination, FlatField):
+        return {}
+    chips: dict[tuple[str, str], list[Handle]] = {}
+    for start in starts:
+        chip = sample_facts(job.objects, start.sample).chip
+        chips.setdefault(("chip", chip) if chip else (start.raw.key, start.raw.name), []).append(start.raw)
+    lights = _each(list(chips.items()), lambda one: _illumination(job, one[0][1], one[1]), job.settings)
+    return {raw.key: light for raws, light in zip(chips.values(), lights, strict=True) for raw in raws}
+
+
+def _illumination(job: Job, chip: str, raws: Sequence[Handle]) -> Handle | ChipcyteError:
+    """Return a failure instead of raising it: it is that of this chip's acquisitions alone."""
+    settings = job.settings
+    try:
+        return estimate_illumination(
+            raws=raws, name=chip, store=job.store, settings=settings.preprocess, resources=settings.resources
+        )
+    except ChipcyteError as error:
+        return error
+
+
+def _carry(job: Job, start: Start, light: Handle | ChipcyteError | None) -> dict[str, Handle]:
+    if isinstance(light, ChipcyteError):
+        raise light
     settings, resources = job.settings, job.settings.resources
-    made = {"preprocess": preprocess(start.raw, job.store, settings.preprocess, resources)}
+    made = {"preprocess": preprocess(start.raw, job.store, settings.preprocess, resources, light)}
     if job.reaches("segment"):
         made["segment"] = segment(made["preprocess"], job.store, settings.segment, resources)
     if job.reaches("extract"):

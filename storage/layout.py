@@ -20,6 +20,11 @@ def image_path(kind: str, key: str) -> str:
     return f"{artifact_folder(kind, key)}/{IMAGE}"
 
 
+def flat_path(key: str) -> str:
+    """Return the path of the flat-field of an illumination artifact, an array of its own."""
+    return f"{artifact_folder('illumination', key)}/flat.zarr"
+
+
 def labels_group_path(clean_key: str) -> str:
     """Return the path of the NGFF labels group inside a clean image."""
     return f"{image_path('clean', clean_key)}/labels"

@@ -16,7 +16,19 @@ from storage.errors import DamagedStoreError, InputError, MissingInputError
 from storage.keys import canonical_json, digest_text
 from storage.objects import Objects
 
-KINDS = ("raw", "sample", "truth", "clean", "labels", "patches", "model", "embedding", "clusters", "report")
+KINDS = (
+    "raw",
+    "sample",
+    "truth",
+    "illumination",
+    "clean",
+    "labels",
+    "patches",
+    "model",
+    "embedding",
+    "clusters",
+    "report",
+)
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
 
