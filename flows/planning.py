@@ -9,8 +9,10 @@ from storage.arrays import power_of_two_shards
 from storage.sources.base import Acquisition
 from storage.sources.discovery import open_acquisition
 from tasks import budget
+from tasks.parts import largest_part
+from tasks.preprocess_settings import RotationEstimated
 from tasks.segment import make_segmenter
-from tasks.settings import PreprocessSettings, RotationEstimated, Settings
+from tasks.settings import PreprocessSettings, Settings
 
 STEPS_A_PLANE = 2 + 3  # preprocess: vote and clean; segment: histogram, measure; extract: at least one
 STEPS_A_TILE = 3  # label, pair, renumber
@@ -68,7 +70,7 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         "clean_bytes": planes * math.prod(clean) * 4,
         "peak_bytes": max(
             budget.unit_bytes(budget.INGEST, (height, width)),
-            budget.unit_bytes(budget.PREPROCESS, clean),
+            budget.unit_bytes(budget.PREPROCESS, largest_part((height, width))),
             budget.unit_bytes(budget.SEGMENT, tile),
             budget.unit_bytes(budget.MEASURE, clean),
         ),

@@ -9,7 +9,7 @@ from tasks.settings import Resources
 # Bytes a unit holds at its peak for each pixel of the plane or tile it works on, halo included. Measured with
 # tests/tasks/test_budget.py, which fails when a stage takes more.
 INGEST = 24
-PREPROCESS = 160
+PREPROCESS = 64
 SEGMENT = 160
 MEASURE = 64
 BASE_BYTES = 400 * 2**20  # a worker with its libraries before it holds any pixel

@@ -18,7 +18,8 @@ from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
-ALGORITHM = 1
+ALGORITHM = 2
+MOST_LISTED = 5
 FITTED_CAUTION = (
     "The mixture was fitted to the same cells it is scored on. Scores named held out are of cells the "
     "network has not learned from."
@@ -104,6 +105,7 @@ def _content(
         pictures=(
             report_pictures.examples(objects, _chosen(objects, trails, settings.examples)),
             report_pictures.populations(objects, view, trails, settings.patches_per_cluster),
+            report_pictures.trends(objects, trails),
             report_pictures.learning(objects, model),
         ),
         acquisitions=tuple(_acquisition(objects, trail) for trail in trails),
@@ -178,6 +180,11 @@ def _acquisition(objects: Objects, trail: Trail) -> page.Acquisition:
     sample = records.read(objects, "sample", trail.sample.key).settings
     flags = () if trail.clean.metrics["rotated"] else ("left unrotated",)
     unknown = () if trail.labels.metrics["pixel_size_um"] else ("pixel size not known",)
+    flagged = records.read(objects, "clean", trail.clean.key).details["flagged"]
+    frames = [
+        f"{reason} frames: {_listed(flagged, reason)}"
+        for reason in sorted({one["reason"] for one in flagged})
+    ]
     return page.Acquisition(
         name=trail.sample.name,
         chip=sample["chip"] or None,
@@ -187,8 +194,17 @@ def _acquisition(objects: Objects, trail: Trail) -> page.Acquisition:
         cells=trail.labels.counts["cells"],
         angle_deg=trail.clean.metrics["angle_deg"],
         confidence=trail.clean.metrics["confidence"],
-        flags=flags + unknown,
+        cells_per_mm2=trail.clean.metrics["cells_per_mm2"],
+        profile=trail.clean.metrics["profile"],
+        flags=(*flags, *unknown, *frames),
     )
+
+
+def _listed(flagged: Sequence[dict[str, Any]], reason: str) -> str:
+    """Name the time points of frames that are out of range for one reason, no more than a few."""
+    times = sorted({one["t"] for one in flagged if one["reason"] == reason})
+    shown = ", ".join(str(t) for t in times[:MOST_LISTED])
+    return shown if len(times) <= MOST_LISTED else f"{shown} and {len(times) - MOST_LISTED} more"
 
 
 def _provenance(objects: Objects, found: Record, every: Settings, tracking: Tracking) -> page.Provenance:

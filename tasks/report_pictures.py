@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -177,6 +177,30 @@ def _areas(view: View, conditions: NDArray[np.int64], names: list[str]) -> list[
             "Histogram of areas by condition",
         )
     ]
+
+
+def trends(objects: Objects, trails: Sequence["Trail"]) -> page.PictureGroup:
+    """Return the quality of the raw frames over time, those out of range marked."""
+    found = {trail.sample.name: records.read(objects, "clean", trail.clean.key) for trail in trails}
+    drawn = page.Picture(
+        "Quality of the frames",
+        pictures.trend_picture({name: _trend(record.details) for name, record in found.items()}),
+        "Sharpness, contrast and saturation of each raw frame; marked are frames that are blurred, empty or "
+        "saturated.",
+        "Charts over time: focus score, signal to noise, saturated pixels",
+    )
+    return page.PictureGroup("Quality of the recordings", (drawn,))
+
+
+def _trend(details: dict[str, Any]) -> pictures.Trend:
+    """Return the numbers over time of the first z plane."""
+    raw = [row["raw"] for row in details["quality"] if row["z"] == 0]
+    return pictures.Trend(
+        focus=np.asarray([row["focus"] for row in raw]),
+        snr=np.asarray([row["snr"] for row in raw]),
+        saturated_share=np.asarray([row["saturated_share"] for row in raw]),
+        flagged={one["t"]: one["reason"] for one in details["flagged"] if one["z"] == 0},
+    )
 
 
 def learning(objects: Objects, model: Handle) -> page.PictureGroup:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator
 
 from storage.errors import InputError, MissingInputError
+from tasks.preprocess_settings import PreprocessSettings as PreprocessSettings
 from tasks.sections import Section as Section
 from tasks.sections import WatchSettings as WatchSettings
 
@@ -26,75 +27,6 @@ class IngestSettings(Section):
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel edge in um, used only for files that do not say it themselves."
     )
-
-
-class RotationEstimated(Section):
-    """Turn each position so that its grooves stand vertical."""
-
-    kind: Literal["estimate"] = "estimate"
-    min_confidence: float = Field(
-        0.4, ge=0, le=1, description="Below this confidence of the vote an image is left as it is."
-    )
-    max_frames: int = Field(
-        8, ge=1, description="Time points whose votes are pooled; more are slower and steadier."
-    )
-
-
-class RotationFixed(Section):
-    """Turn every image by one angle."""
-
-    kind: Literal["fixed"] = "fixed"
-    angle_deg: float = Field(..., gt=-180, le=180, description="Counter-clockwise angle in degrees.")
-
-
-class Clahe(Section):
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
-
-    kind: Literal["clahe"] = "clahe"
-    kernel_px: int = Field(
-        128, ge=8, description="Edge of the contextual region in px; larger keeps more shading."
-    )
-    clip_limit: float = Field(
-        0.01, gt=0, le=1, description="Slope limit; higher gives more contrast and more noise."
-    )
-
-
-class Percentiles(Section):
-    """Clip the darkest and brightest pixels and stretch what is between to [0, 1]."""
-
-    kind: Literal["percentiles"] = "percentiles"
-    low: float = Field(0.5, ge=0, lt=50, description="Percentile that becomes 0.")
-    high: float = Field(99.95, gt=50, le=100, description="Percentile that becomes 1.")
-
-
-class TotalVariation(Section):
-    """Total-variation denoising (Chambolle 2004)."""
-
-    kind: Literal["tv"] = "tv"
-    weight: float = Field(0.02, gt=0, description="Strength on images in [0, 1]; higher is smoother.")
-    eps: float = Field(2e-4, gt=0, description="Relative change of the cost at which the iteration stops.")
-    max_num_iter: int = Field(200, ge=1, description="Most iterations for one frame.")
-
-
-class Off(Section):
-    """Leave a step out."""
-
-    kind: Literal["off"] = "off"
-
-
-class PreprocessSettings(Section):
-    """From raw to clean: rotate, CLAHE, normalise, clip percentiles, denoise; each step can be off."""
-
-    channel: int | str = Field(0, description="Channel that shows the nuclei, by index (from 0) or name.")
-    z: Literal["max", "each"] = Field(
-        "max", description="z planes: their maximum projection, or each plane of its own."
-    )
-    rotation: Annotated[RotationEstimated | RotationFixed | Off, Field(discriminator="kind")] = (
-        RotationEstimated()
-    )
-    contrast: Annotated[Clahe | Off, Field(discriminator="kind")] = Clahe()
-    clip: Annotated[Percentiles | Off, Field(discriminator="kind")] = Percentiles()
-    denoise: Annotated[TotalVariation | Off, Field(discriminator="kind")] = TotalVariation()
 
 
 class SegmentSettings(Section):

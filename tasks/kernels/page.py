@@ -97,6 +97,8 @@ class Acquisition:
     angle_deg: float | None = None
     confidence: float | None = None
     flags: tuple[str, ...] = ()
+    cells_per_mm2: float | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,8 @@ def _checked(composition: Composition) -> Composition:
 
 def _acquisition_table(acquisitions: tuple[Acquisition, ...]) -> Table:
     """Lay acquisitions out as a table."""
-    columns = ("Name", "Chip", "Position", "Condition", "Frames", "Cells", "Angle (°)", "Confidence", "Flags")
+    described = ("Name", "Chip", "Position", "Condition", "Frames", "Cells")
+    found = ("Angle (°)", "Confidence", "Cells per mm²", "Profile", "Flags")
     rows = tuple(
         (
             one.name,
@@ -244,11 +247,14 @@ def _acquisition_table(acquisitions: tuple[Acquisition, ...]) -> Table:
             one.cells,
             one.angle_deg,
             one.confidence,
+            one.cells_per_mm2,
+            one.profile,
             ", ".join(one.flags) or "none",
         )
         for one in acquisitions
     )
-    return Table("Acquisitions", columns, rows, "Angle: the rotation that makes the grooves vertical.")
+    note = "Angle: the rotation that makes the grooves vertical."
+    return Table("Acquisitions", (*described, *found), rows, note)
 
 
 def _score_table(scores: tuple[Score, ...]) -> Table:

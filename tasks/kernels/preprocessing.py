@@ -1,45 +1,196 @@
-"""From a raw frame to a clean one: rotate, equalise, normalise, clip, denoise."""
+"""From a raw frame to a clean one: rotate, equalise, normalise, clip, denoise; whole, or part by part.
+
+Some steps need to know the whole frame: its range, its tiles' histograms, its percentiles, when the denoising
+stops. A frame that never fits memory is therefore gone through several times, a part at a time; what the
+parts tell adds up exactly (`Facts`), so the result is that of the whole frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels.checks import finite_float32
-from tasks.kernels.contrast import clip_percentile, denoise_tv_chambolle, equalize_adapthist, normalise
-from tasks.kernels.orientation import rotate, valid_region
+from tasks.kernels.checks import require_plane
+from tasks.kernels.clahe import Grid, equalize_region, tile_histograms, tile_maps
+from tasks.kernels.cleanup import remove_background, remove_grooves, sigmoid_contrast
+from tasks.kernels.geometry import rotated_shape, valid_region
+from tasks.kernels.levels import LEVELS, grey_levels, level_counts, limits_from_counts, stretch, value_range
+from tasks.kernels.recipe import Facts, Recipe
+from tasks.kernels.rotation import rotate_region
+from tasks.kernels.tv import denoise_tv_chambolle, tv_energies, tv_halo_px, tv_iterations
 
+Box = tuple[slice, slice]
+Read = Callable[[Box], NDArray[np.generic]]
 DARKEST_INSIDE = 1 / 65535
 
 
-def preprocess_frame(
-    yx: NDArray[np.generic],
-    *,
-    angle_deg: float | None = None,
-    clahe_kernel_px: int | None = 128,
-    clahe_clip_limit: float = 0.01,
-    percentiles: tuple[float, float] | None = (0.5, 99.95),
-    tv_weight: float | None = 0.02,
-    tv_eps: float = 2e-4,
-    tv_max_num_iter: int = 200,
-) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Cleaner:
+    """The steps of a recipe for parts of one frame; a part is a box of the clean frame.
+
+    Attributes
+    ----------
+    recipe
+        What is done.
+    raw_shape_yx
+        Shape of the raw frame, px.
+    """
+
+    recipe: Recipe
+    raw_shape_yx: tuple[int, int]
+
+    @property
+    def shape_yx(self) -> tuple[int, int]:
+        """Shape of the clean frame, px."""
+        if self.recipe.angle_deg is None or not self.recipe.grow:
+            return self.raw_shape_yx
+        return rotated_shape(self.raw_shape_yx, self.recipe.angle_deg)
+
+    @property
+    def whole(self) -> Box:
+        """The box of all of the clean frame."""
+        height, width = self.shape_yx
+        return slice(0, height), slice(0, width)
+
+    @property
+    def grid(self) -> Grid | None:
+        """The tiles of the equalisation; None without."""
+        clahe = self.recipe.equalisation
+        if clahe is None:
+            return None
+        return Grid.over(self.shape_yx, clahe.kernel_px or max(self.shape_yx[0] // 10, 1), clahe.nbins)
+
+    def inside(self, box: Box) -> NDArray[np.bool_] | None:
+        """Tell which pixels of a part stem from the raw frame; None: all."""
+        if self.recipe.angle_deg is None:
+            return None
+        mask = valid_region(self.raw_shape_yx, self.recipe.angle_deg, grow=self.recipe.grow, region=box)
+        return None if mask.all() else mask
+
+    def values(self, read: Read, box: Box) -> NDArray[np.generic]:
+        """Read a part, turn it and clean it up; `read` gives the raw frame inside two slices."""
+        recipe = self.recipe
+        wide = expanded(box, _cleanup_halo_px(recipe), self.shape_yx)
+        part = read(wide) if recipe.angle_deg is None else self._turned(read, wide)
+        if recipe.grooves is not None:
+            part = remove_grooves(part, recipe.grooves.threshold, recipe.grooves.radius_px)
+        if recipe.background is not None:
+            part = remove_background(part, recipe.background.radius_px, recipe.background.shape)
+        return part[within(box, wide)]
+
+    def levels(self, values: NDArray[np.generic], facts: Facts) -> NDArray[Any]:
+        """Bring a part to the whole frame's range: grey levels if they are equalised next, else [0, 1]."""
+        if self.recipe.equalisation is not None:
+            return grey_levels(values, facts.low, facts.high)
+        span = max(facts.high - facts.low, float(np.finfo(np.float32).tiny))
+        unit: NDArray[np.float32] = values.astype(np.float32) - np.float32(facts.low)
+        unit /= np.float32(span)
+        return np.clip(unit, 0, 1, out=unit)
+
+    def histograms(self, levels: NDArray[Any], box: Box) -> NDArray[np.uint32]:
+        """Count a part in the histograms of the tiles it touches, `counted_tiles` of the grid."""
+        assert self.grid is not None
+        return tile_histograms(levels, _origin(box), self.grid)
+
+    def maps(self, histograms: NDArray[np.generic]) -> NDArray[np.uint16]:
+        """Turn the frame's histograms into maps."""
+        assert self.grid is not None
+        assert self.recipe.equalisation is not None
+        return tile_maps(histograms, self.grid, self.recipe.equalisation.clip_limit)
+
+    def evened(self, levels: NDArray[Any], box: Box, facts: Facts) -> NDArray[Any]:
+        """Equalise a part."""
+        if self.grid is None:
+            return levels
+        assert facts.maps is not None
+        tiles = self.grid.needed_tiles(_origin(box), levels.shape)
+        return equalize_region(levels, _origin(box), self.grid, facts.maps[tiles])
+
+    def counts(self, evened: NDArray[Any], box: Box) -> NDArray[np.int64]:
+        """Count the pixels of each level, those outside the frame left out."""
+        inside = self.inside(box)
+        levels = evened if evened.dtype == np.uint16 else grey_levels(evened, 0, 1)
+        return level_counts(levels if inside is None else levels[inside])
+
+    def with_counts(self, facts: Facts, counts: NDArray[np.int64]) -> Facts:
+        """Add what the frame's counts tell; where no pixel lies inside there is nothing to tell."""
+        if not counts.any():
+            return facts
+        low, high = limits_from_counts(counts, 0, 100)
+        limits = None
+        if self.recipe.percentiles is not None:
+            limits = limits_from_counts(counts, *self.recipe.percentiles)
+        elif self.recipe.limits is not None:
+            limits = (low + self.recipe.limits[0] * (high - low), low + self.recipe.limits[1] * (high - low))
+        return replace(facts, level_range=(low, high), limits=limits)
+
+    def stretched(self, evened: NDArray[Any], facts: Facts) -> NDArray[np.float32]:
+        """Normalise a part to [0, 1], and clip it."""
+        if facts.low == facts.high:
+            return np.zeros(evened.shape, np.float32)
+        if evened.dtype == np.uint16:
+            return stretch(evened, *facts.level_range, facts.limits)
+        limits = facts.limits or (0.0, LEVELS - 1.0)
+        low, high = (np.float32(limit / (LEVELS - 1)) for limit in limits)
+        clipped: NDArray[np.float32] = np.clip(evened, low, high)
+        return clipped
+
+    def undenoised(self, read: Read, box: Box, facts: Facts) -> NDArray[np.float32]:
+        """Go as far as denoising with a part."""
+        levels = self.levels(self.values(read, box), facts)
+        return self.stretched(self.evened(levels, box, facts), facts)
+
+    def energies(self, read: Read, box: Box, facts: Facts, iterations: int) -> NDArray[np.float64]:
+        """Return a part's share of the energy of the denoising, for each of the first iterations."""
+        assert self.recipe.denoising is not None
+        wide = expanded(box, tv_halo_px(iterations), self.shape_yx)
+        plane = self.undenoised(read, wide, facts)
+        return tv_energies(plane, within(box, wide), self.recipe.denoising.weight, iterations)
+
+    def clean(self, read: Read, box: Box, facts: Facts) -> NDArray[np.float32]:
+        """Clean a part, all being known of the frame."""
+        if self.recipe.denoising is None:
+            return self.finished(self.undenoised(read, box, facts), box)
+        wide = expanded(box, tv_halo_px(facts.iterations), self.shape_yx)
+        plane = tv_iterations(
+            self.undenoised(read, wide, facts), self.recipe.denoising.weight, facts.iterations
+        )
+        return self.finished(plane[within(box, wide)], box)
+
+    def finished(self, plane: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        """Change the contrast a last time; set the outside to 0, and the inside not."""
+        if self.recipe.sigmoid is not None:
+            plane = sigmoid_contrast(plane, *self.recipe.sigmoid)
+        plane = np.clip(plane, np.float32(DARKEST_INSIDE), np.float32(1))
+        inside = self.inside(box)
+        if inside is not None:
+            plane[~inside] = 0
+        return plane
+
+    def _turned(self, read: Read, box: Box) -> NDArray[np.generic]:
+        recipe = self.recipe
+        assert recipe.angle_deg is not None
+        return rotate_region(
+            read,
+            box,
+            shape_yx=self.raw_shape_yx,
+            angle_deg=recipe.angle_deg,
+            order=recipe.order,
+            grow=recipe.grow,
+        )
+
+
+def preprocess_frame(yx: NDArray[np.generic], recipe: Recipe | None = None) -> NDArray[np.float32]:
     """Clean one frame, so that frames of different chips look alike.
 
     Parameters
     ----------
     yx
         Raw frame, axes y x, any real dtype.
-    angle_deg
-        Counter-clockwise rotation that makes the grooves vertical, degrees; the frame grows to hold it. None:
-        no rotation.
-    clahe_kernel_px
-        Side of the square of local equalisation, px. None: no equalisation.
-    clahe_clip_limit
-        Limit of its contrast, in [0, 1].
-    percentiles
-        Low and high percentile to which the values are clipped. None: no clipping.
-    tv_weight
-        Strength of the total-variation denoising. None: no denoising.
-    tv_eps, tv_max_num_iter
-        When the denoising stops.
+    recipe
+        What is done; None: everything, as it is by default.
 
     Returns
     -------
@@ -52,19 +203,53 @@ def preprocess_frame(
 
     Notes
     -----
-    The whole frame at once, no halo. While it is worked on, the outside holds the frame's mirror image: it
-    has the frame's own statistics, so neither equalisation nor denoising sees an edge there.
+    While it is worked on, the outside holds the frame's mirror image: it has the frame's own statistics, so
+    neither equalisation nor denoising sees an edge there.
     """
-    plane = finite_float32(yx)
-    inside = np.ones(plane.shape, bool)
-    if angle_deg is not None:
-        inside = valid_region(plane.shape, angle_deg)
-        plane = finite_float32(rotate(plane, angle_deg))
-    if clahe_kernel_px is not None:
-        plane = equalize_adapthist(plane, clahe_kernel_px, clahe_clip_limit)
-    plane = normalise(plane)
-    if percentiles is not None:
-        plane = clip_percentile(plane, *percentiles, inside=inside if inside.any() else None)
-    if tv_weight is not None:
-        plane = denoise_tv_chambolle(plane, tv_weight, tv_eps, tv_max_num_iter)
-    return np.where(inside, np.clip(plane, DARKEST_INSIDE, 1), 0).astype(np.float32)
+    require_plane(yx)
+    cleaner = Cleaner(recipe or Recipe(), (yx.shape[0], yx.shape[1]))
+    return clean_whole(cleaner, lambda box: yx[box])[1]
+
+
+def clean_whole(cleaner: Cleaner, read: Read) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
+    """Clean a whole frame in one go; return its turned values, and the clean frame."""
+    whole, denoising = cleaner.whole, cleaner.recipe.denoising
+    values = cleaner.values(read, whole)
+    facts = Facts(*value_range(values))
+    levels = cleaner.levels(values, facts)
+    if cleaner.grid is not None:
+        facts = replace(facts, maps=cleaner.maps(cleaner.histograms(levels, whole)))
+    evened = cleaner.evened(levels, whole, facts)
+    facts = cleaner.with_counts(facts, cleaner.counts(evened, whole))
+    plane = cleaner.stretched(evened, facts)
+    if denoising is not None:
+        plane = denoise_tv_chambolle(plane, denoising.weight, denoising.eps, denoising.max_num_iter)
+    return values, cleaner.finished(plane, whole)
+
+
+def expanded(box: Box, halo_px: int, shape_yx: tuple[int, int]) -> Box:
+    """Widen a box on every side, up to the frame's borders."""
+    rows, columns = (
+        slice(max(part.start - halo_px, 0), min(part.stop + halo_px, size))
+        for part, size in zip(box, shape_yx, strict=True)
+    )
+    return rows, columns
+
+
+def within(box: Box, wide: Box) -> Box:
+    """Return where a box lies in a wider one."""
+    rows, columns = (
+        slice(part.start - around.start, part.stop - around.start)
+        for part, around in zip(box, wide, strict=True)
+    )
+    return rows, columns
+
+
+def _cleanup_halo_px(recipe: Recipe) -> int:
+    """Return the halo of the steps between turning and evening; a disc is gone over twice."""
+    grooves = recipe.grooves.radius_px if recipe.grooves else 0
+    return grooves + (2 * recipe.background.radius_px if recipe.background else 0)
+
+
+def _origin(box: Box) -> tuple[int, int]:
+    return box[0].start, box[1].start

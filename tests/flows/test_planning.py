@@ -4,7 +4,8 @@ import pytest
 from flows.planning import plan_run
 from storage import images, layout
 from storage.sources.tiff import TiffSource
-from tasks.settings import PreprocessSettings, Resources, RotationFixed, Settings
+from tasks.preprocess_settings import RotationFixed
+from tasks.settings import PreprocessSettings, Resources, Settings
 from tests.support import QUICK, write_tiff
 
 
@@ -64,7 +65,7 @@ def test_a_run_that_would_not_fit_is_said(tmp_path):
     assert roomy["metrics"]["peak_bytes"] == tight["metrics"]["peak_bytes"]
 
 
-@pytest.mark.parametrize("pixel", [np.int32, np.float64])
+@pytest.mark.parametrize("pixel", [np.int32, np.int64])
 def test_pixels_that_ingest_refuses_are_refused_by_the_plan(pixel, tmp_path):
     from storage.errors import FormatError
 

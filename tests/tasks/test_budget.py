@@ -93,6 +93,6 @@ def test_units_take_no_more_than_is_promised(tmp_path):
     found = json.loads(answer.stdout.splitlines()[-1])
     clean_px, peaks = found["clean_px"], found["peaks"]
     assert peaks["copy_unit"] <= budget.INGEST * edge**2
-    assert peaks["clean_unit"] <= budget.PREPROCESS * clean_px
+    assert peaks["whole_unit"] <= budget.PREPROCESS * clean_px
     assert peaks["tile_unit"] <= budget.SEGMENT * min(clean_px, 1200**2)
     assert peaks["measure_unit"] <= budget.MEASURE * clean_px

@@ -1,14 +1,29 @@
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from storage import images, layout
+from storage import images, layout, records
 from storage.errors import InputError, MemoryBudgetError
 from storage.experiment import read_angles
+from storage.objects import open_store
+from tasks import parts
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
-from tasks.settings import Off, PreprocessSettings, Resources, RotationEstimated, RotationFixed
+from tasks.preprocess_settings import (
+    Grooves,
+    Off,
+    Percentiles,
+    RotationEstimated,
+    RotationFixed,
+    Sigmoid,
+    TimePoints,
+    TopHat,
+)
+from tasks.settings import PreprocessSettings, Resources
 from tasks.simulate import simulate_experiment
 from tests.support import SERIAL, clean_of, contents, found_in, ingested, write_tiff
 
@@ -81,7 +96,7 @@ def test_a_direction_that_is_not_sure_leaves_the_image_and_says_so(store, tmp_pa
     with caplog.at_level(logging.WARNING, "chipcyte"):
         made = preprocess.fn(raw, store.url, sure, SERIAL)
     assert (made.metrics["rotated"], made.metrics["angle_deg"]) == (False, 0)
-    assert "noise.tif: no groove direction found" in caplog.text
+    assert "noise.tif: no direction found, neither of grooves nor of nuclei" in caplog.text
     np.testing.assert_array_equal(clean_of(store, made), cleaned(store, raw))
 
 
@@ -146,3 +161,92 @@ def test_pixels_that_are_no_numbers_are_refused(store, tmp_path):
     raw = ingested(store, write_tiff(tmp_path / "nan.tif", yx))
     with pytest.raises(InputError, match="finite"):
         cleaned(store, raw)
+
+
+class TestFramesOfSeveralShards:
+    """A frame larger than a shard goes through several passes, and comes out as if in one go."""
+
+    STACK = np.stack([a_picture(seed, (150, 210)) for seed in range(2)])
+    EVERYTHING = PreprocessSettings(
+        rotation=RotationFixed(angle_deg=7),
+        grooves=Grooves(threshold=150, radius_px=5),
+        background=TopHat(shape="white", radius_px=9),
+        clip=Percentiles(low=1),
+        sigmoid=Sigmoid(gain=4),
+    )
+
+    @pytest.fixture
+    def raw(self, store, tmp_path):
+        return ingested(store, write_tiff(tmp_path / "a.tif", self.STACK))
+
+    def made(self, raw, settings, monkeypatch, tmp_path, shard_px):
+        """Preprocess in a copy of the store, so that no run reuses what another made."""
+        source = Path(raw.uri.split("/acquisitions/")[0])
+        copy = Path(shutil.copytree(source, tmp_path / f"by-{shard_px}"))
+        monkeypatch.setattr(parts, "LARGEST_SHARD_PX", shard_px)
+        objects = open_store(str(copy))
+        handle = preprocess.fn(raw, objects.url, settings, SERIAL)
+        return clean_of(objects, handle), records.read(objects, "clean", handle.key), objects
+
+    @pytest.mark.parametrize(
+        "settings", [EVERYTHING, PreprocessSettings(), BARE], ids=["all", "default", "bare"]
+    )
+    def test_parts_equal_the_whole(self, settings, raw, monkeypatch, tmp_path):
+        whole, one, _ = self.made(raw, settings, monkeypatch, tmp_path, 4096)
+        cut, many, objects = self.made(raw, settings, monkeypatch, tmp_path, 64)
+        image = images.open_image(objects, layout.image_path("clean", many.key))
+        assert len(image.units()) > 2 * 4
+        np.testing.assert_allclose(cut, whole, atol=1e-6)
+        assert one.metrics == many.metrics
+        for alone, together in zip(one.details["quality"], many.details["quality"], strict=True):
+            for side in ("raw", "clean"):
+                known = {name: value for name, value in alone[side].items() if value is not None}
+                assert {name: together[side][name] for name in known} == pytest.approx(known, rel=1e-4)
+
+    def test_what_the_passes_kept_is_gone(self, raw, monkeypatch, tmp_path):
+        *_, objects = self.made(raw, PreprocessSettings(), monkeypatch, tmp_path, 64)
+        assert list(objects.names("progress")) == []
+
+
+def test_some_time_points_are_chosen(store, tmp_path):
+    tyx = np.stack([a_picture(seed) for seed in range(6)])
+    raw = ingested(store, write_tiff(tmp_path / "six.tif", tyx))
+    some = BARE.model_copy(update={"time_points": TimePoints(first=1, last=9, step=2)})
+    np.testing.assert_array_equal(cleaned(store, raw, some), cleaned(store, raw)[1::2])
+    with pytest.raises(InputError, match="choose some of 0 to 5, found first = 6"):
+        cleaned(store, raw, BARE.model_copy(update={"time_points": TimePoints(first=6)}))
+
+
+def test_the_profile_follows_the_density_and_says_why(carried):
+    _, acquisitions = carried
+    for one in acquisitions:
+        found = one.clean.metrics
+        assert found["profile"] in ("sparse", "medium", "dense")
+        assert found["why"].startswith(f"{found['profile']} (")
+        assert found["cells_per_mm2"] > 0
+
+
+def test_a_fixed_profile_is_taken(store, tmp_path):
+    raw = ingested(store, write_tiff(tmp_path / "a.tif", a_picture()))
+    made = preprocess.fn(raw, store.url, PreprocessSettings(profile="dense"), SERIAL)
+    assert (made.metrics["profile"], made.metrics["why"]) == ("dense", "dense, fixed by the settings")
+
+
+def test_frames_out_of_range_are_flagged_with_a_reason(store, tmp_path):
+    tyx = np.stack([a_picture(1, (128, 128)) for _ in range(8)])
+    tyx[3] = ndimage.gaussian_filter(tyx[3].astype(float), 3).astype(np.uint16)
+    tyx[6, :40] = 65535
+    made = preprocess.fn(ingested(store, write_tiff(tmp_path / "bad.tif", tyx)), store.url, BARE, SERIAL)
+    flagged = records.read(store, "clean", made.key).details["flagged"]
+    assert [(one["t"], one["reason"]) for one in flagged] == [(3, "blurred"), (6, "saturated")]
+
+
+def test_the_metadata_lead_back_to_raw_pixels(store, tmp_path):
+    yx = np.zeros((80, 120), np.uint16)
+    yx[20:23, 90:93] = 1000
+    raw = ingested(store, write_tiff(tmp_path / "spot.tif", yx))
+    made = preprocess.fn(raw, store.url, only_turned(RotationFixed(angle_deg=25)), SERIAL)
+    image = images.open_image(store, layout.image_path("clean", made.key))
+    spot = ndimage.center_of_mass(clean_of(store, made)[0] > 0.5)
+    affine = np.asarray(image.metadata.extra["clean_to_raw"]["affine"])
+    np.testing.assert_allclose(affine @ [*spot, 1], [21, 91], atol=0.5)

@@ -10,8 +10,9 @@ from storage.experiment import read_cells
 from tasks.dataset import read_patches
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
+from tasks.preprocess_settings import Off
 from tasks.segment import segment
-from tasks.settings import Off, PreprocessSettings, Resources, SegmentSettings
+from tasks.settings import PreprocessSettings, Resources, SegmentSettings
 from tasks.simulate import simulate_experiment
 from tests.support import QUICK, SERIAL, carry, cells_of, contents, found_in, ingested, labels_of, write_tiff
 

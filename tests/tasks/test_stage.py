@@ -44,8 +44,7 @@ def whole(recording, tmp_path_factory):
 def test_the_undisturbed_run_has_several_tiles_and_leaves_no_progress(whole):
     bytes_, made, marks = whole
     assert made.labels.units_done == 2 + 8 + 6 + 8 + 2
-    votes = 2  # of preprocess: they decide the angle and write no pixels
-    assert marks == votes + sum(one.units_done for one in made.made)
+    assert marks == sum(one.units_done for one in made.made)
     assert not [name for name in bytes_ if name.startswith("progress/")]
 
 

@@ -4,8 +4,9 @@ from scipy import ndimage
 from skimage.draw import ellipse
 
 from tasks.kernels.histograms import add_histograms, plane_histogram
-from tasks.kernels.orientation import rotate
 from tasks.kernels.preprocessing import preprocess_frame
+from tasks.kernels.recipe import Recipe
+from tasks.kernels.rotation import rotate
 from tasks.kernels.simulation.scene import simulate_field
 from tasks.models.threshold import ThresholdSegmenter, dense_labels, plane_levels, to_unit_range
 
@@ -15,7 +16,7 @@ POPULATIONS = ("round", "elongated", "bent", "lobed")
 def field(seed, proportions=(0.25, 0.25, 0.25, 0.25), **options):
     """A clean frame and its true labels, upright."""
     stack = simulate_field(seed=seed, proportions=proportions, **options)
-    clean = preprocess_frame(stack.tyx[0], angle_deg=stack.angle_deg)
+    clean = preprocess_frame(stack.tyx[0], Recipe(angle_deg=stack.angle_deg))
     return clean, rotate(stack.labels_tyx[0], stack.angle_deg, order=0, fill=0).astype(int)
 
 
@@ -63,7 +64,7 @@ def test_grooves_without_nuclei_give_nothing(seed):
         seed=seed, proportions=(1, 0, 0, 0), nuclei_per_mm2=1, angle_deg=12.0, height_px=320, width_px=320
     )
     assert stack.labels_tyx.max() == 0
-    assert ThresholdSegmenter().segment(preprocess_frame(stack.tyx[0], angle_deg=12.0)).max() == 0
+    assert ThresholdSegmenter().segment(preprocess_frame(stack.tyx[0], Recipe(angle_deg=12.0))).max() == 0
 
 
 @pytest.mark.parametrize("distance_px", [18, 20, 22, 24])
