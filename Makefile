@@ -23,8 +23,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Simulate an experiment, run the whole pipeline on it, say where to look
 	$(BIN)/chipcyte demo
 
-test: $(STAMP) ## Run the fast tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the fast tests, a process a core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(STAMP) ## Run all tests, those that are slow or start servers too
 	$(BIN)/python -m pytest -m "not gpu"

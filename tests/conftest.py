@@ -23,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_", "CHIPCYTE_"))]:
         del os.environ[name]
     os.environ["CHIPCYTE_HOME"] = _home
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"  # the processes share the cores
     prepare_environment(Path(_home))
 
 
