@@ -14,6 +14,13 @@ from storage.errors import ChipcyteError
 from storage.progress import Done, Ledger
 from tasks.settings import Resources
 
+# A worker is one core's: OpenCV must not take the others, and planes that are given back and asked for again
+# with each unit should stay its own.
+WORKER_ENVIRONMENT = {
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**27),
+}
 IN_FLIGHT = 3  # units a worker holds or waits for: enough to hide the round trip, few enough to bound memory
 
 
@@ -187,18 +194,21 @@ atexit.register(close)
 
 
 def _connect(resources: Resources) -> Any:
+    from dask import config
     from distributed import Client, LocalCluster
 
     if resources.compute != "local":
         return Client(resources.compute, timeout=30, set_as_default=False)
-    cluster = LocalCluster(
-        n_workers=resources.workers,
-        threads_per_worker=1,
-        memory_limit=int(resources.memory_bytes / resources.workers),
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,  # what a unit raises is raised here again
-    )
+    spawn = {**config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
+    with config.set({"distributed.nanny.pre-spawn-environ": spawn}):
+        cluster = LocalCluster(
+            n_workers=resources.workers,
+            threads_per_worker=1,
+            memory_limit=int(resources.memory_bytes / resources.workers),
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,  # what a unit raises is raised here again
+        )
     return Client(cluster, set_as_default=False)
 
 

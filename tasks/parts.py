@@ -233,7 +233,7 @@ def count_unit(unit: Part, *, work: Work) -> Done:
     """Keep how many pixels of a part have each level once evened."""
     cleaner, facts = work.cleaner, unit.known(work)
     levels = cleaner.levels(cleaner.values(work.source.reader(*unit.plane), unit.box), facts)
-    counts = cleaner.counts(cleaner.evened(levels, unit.box, facts), unit.box)
+    counts = cleaner.counts(cleaner.evened(levels, unit.box, facts), cleaner.inside(unit.box))
     return Done(None, work.keep(work.path("counts", unit.name), counts))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.kernels.compiling import compiled
+
 
 def rotated_shape(shape_yx: Sequence[int], angle_deg: float) -> tuple[int, int]:
     """Shape (y, x) in px of the smallest upright box that holds the rotated image.
@@ -139,13 +141,22 @@ def valid_region(
     Boolean mask, axes y x, of the region's shape.
     """
     height, width = rotated_shape(shape_yx, angle_deg) if grow else shape_yx
+    rows, columns = region or (slice(0, height), slice(0, width))
+    inside = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
     matrix = rotation_matrix(shape_yx, angle_deg, grow)
-    y, x = np.ogrid[region or np.s_[:height, :width]]
-    inside = np.ones(np.broadcast_shapes(y.shape, x.shape), bool)
-    for axis, side_px in enumerate(shape_yx):
-        source_px = matrix[axis, 0] * y + matrix[axis, 1] * x + matrix[axis, 2]
-        inside &= (source_px > -1e-6) & (source_px < side_px - 1 + 1e-6)
+    _mark_inside(inside, matrix, rows.start, columns.start, shape_yx[0] - 1 + 1e-6, shape_yx[1] - 1 + 1e-6)
     return inside
+
+
+@compiled
+def _mark_inside(inside: Any, matrix: Any, top: int, left: int, last_y: float, last_x: float) -> None:
+    for row in range(inside.shape[0]):
+        y = float(top + row)
+        for column in range(inside.shape[1]):
+            x = float(left + column)
+            source_y = matrix[0, 0] * y + matrix[0, 1] * x + matrix[0, 2]
+            source_x = matrix[1, 0] * y + matrix[1, 1] * x + matrix[1, 2]
+            inside[row, column] = -1e-6 < source_y < last_y and -1e-6 < source_x < last_x
 
 
 def _turn(angle_deg: float) -> NDArray[np.float64]:

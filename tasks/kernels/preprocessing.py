@@ -108,9 +108,8 @@ class Cleaner:
         tiles = self.grid.needed_tiles(_origin(box), levels.shape)
         return equalize_region(levels, _origin(box), self.grid, facts.maps[tiles])
 
-    def counts(self, evened: NDArray[Any], box: Box) -> NDArray[np.int64]:
+    def counts(self, evened: NDArray[Any], inside: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """Count the pixels of each level, those outside the frame left out."""
-        inside = self.inside(box)
         levels = evened if evened.dtype == np.uint16 else grey_levels(evened, 0, 1)
         return level_counts(levels if inside is None else levels[inside])
 
@@ -152,21 +151,20 @@ class Cleaner:
     def clean(self, read: Read, box: Box, facts: Facts) -> NDArray[np.float32]:
         """Clean a part, all being known of the frame."""
         if self.recipe.denoising is None:
-            return self.finished(self.undenoised(read, box, facts), box)
+            return self.finished(self.undenoised(read, box, facts), self.inside(box))
         wide = expanded(box, tv_halo_px(facts.iterations), self.shape_yx)
         plane = tv_iterations(
             self.undenoised(read, wide, facts), self.recipe.denoising.weight, facts.iterations
         )
-        return self.finished(plane[within(box, wide)], box)
+        return self.finished(plane[within(box, wide)], self.inside(box))
 
-    def finished(self, plane: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+    def finished(self, plane: NDArray[np.float32], inside: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """Change the contrast a last time; set the outside to 0, and the inside not."""
         if self.recipe.sigmoid is not None:
             plane = sigmoid_contrast(plane, *self.recipe.sigmoid)
         plane = np.clip(plane, np.float32(DARKEST_INSIDE), np.float32(1))
-        inside = self.inside(box)
         if inside is not None:
-            plane[~inside] = 0
+            plane *= inside
         return plane
 
     def _turned(self, read: Read, box: Box) -> NDArray[np.generic]:
@@ -214,17 +212,18 @@ def preprocess_frame(yx: NDArray[np.generic], recipe: Recipe | None = None) -> N
 def clean_whole(cleaner: Cleaner, read: Read) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
     """Clean a whole frame in one go; return its turned values, and the clean frame."""
     whole, denoising = cleaner.whole, cleaner.recipe.denoising
+    inside = cleaner.inside(whole)
     values = cleaner.values(read, whole)
     facts = Facts(*value_range(values))
     levels = cleaner.levels(values, facts)
     if cleaner.grid is not None:
         facts = replace(facts, maps=cleaner.maps(cleaner.histograms(levels, whole)))
     evened = cleaner.evened(levels, whole, facts)
-    facts = cleaner.with_counts(facts, cleaner.counts(evened, whole))
+    facts = cleaner.with_counts(facts, cleaner.counts(evened, inside))
     plane = cleaner.stretched(evened, facts)
     if denoising is not None:
         plane = denoise_tv_chambolle(plane, denoising.weight, denoising.eps, denoising.max_num_iter)
-    return values, cleaner.finished(plane, whole)
+    return values, cleaner.finished(plane, inside)
 
 
 def expanded(box: Box, halo_px: int, shape_yx: tuple[int, int]) -> Box:
