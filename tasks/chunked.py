@@ -4,11 +4,13 @@ import atexit
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
+from storage import documents
 from storage.arrays import Digests
 from storage.errors import ChipcyteError
 from storage.progress import Done, Ledger
@@ -21,7 +23,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "MALLOC_MMAP_THRESHOLD_": str(2**27),
 }
-IN_FLIGHT = 3  # units a worker holds or waits for: enough to hide the round trip, few enough to bound memory
+IN_FLIGHT = 3  # tasks a worker holds or waits for: enough to hide the round trip, few enough to bound memory
+AT_ONCE = 4  # units of a task where there are many: a task costs Dask 10 ms, a quarter of an ingested plane
 
 
 class Unit(Protocol):
@@ -88,7 +91,8 @@ def run_units(
     tell = listener or (lambda _done, _total: None)
     tell(len(units) - len(missing), len(units))
     runner = _serially if resources.compute == "serial" or not missing else _on_dask(resources)
-    for number, (name, result) in enumerate(runner(_Marked(function, ledger), missing), start=1):
+    marked = _Marked(function, ledger, uuid.uuid4().hex)
+    for number, (name, result) in enumerate(runner(marked, missing), start=1):
         done[name] = replace(result, result=keep(result.result))
         tell(len(units) - len(missing) + number, len(units))
     written: Digests = {}
@@ -99,15 +103,24 @@ def run_units(
 
 @dataclass(frozen=True)
 class _Marked:
-    """The block function followed by its marker, so that both happen where the bytes are."""
+    """The block function followed by its marker, so that both happen where the bytes are.
+
+    The arrays exist before the first unit, so that their metadata is read once for all of a step.
+    """
 
     function: BlockFunction
     ledger: Ledger
+    step: str
 
     def __call__(self, unit: Unit) -> tuple[str, Done]:
-        done = self.function(unit)
+        with documents.final(self.step):
+            done = self.function(unit)
         self.ledger.mark(unit.name, done)
         return unit.name, done
+
+    def each(self, units: Sequence[Unit]) -> list[tuple[str, Done]]:
+        """Work on several units, one after the other."""
+        return [self(unit) for unit in units]
 
 
 def _serially(function: _Marked, units: Sequence[Unit]) -> Iterator[tuple[str, Done]]:
@@ -120,36 +133,37 @@ def _on_dask(resources: Resources) -> Callable[[_Marked, Sequence[Unit]], Iterat
         from distributed import as_completed
 
         client = _clients.get(resources)
-        width = max(IN_FLIGHT * len(client.scheduler_info()["workers"]), IN_FLIGHT)
-        waiting = iter(units)
-        first = [_submit(client, function, unit) for unit in islice(waiting, width)]
+        workers = max(1, len(client.scheduler_info()["workers"]))
+        size = max(1, min(AT_ONCE, len(units) // (4 * IN_FLIGHT * workers)))
+        waiting = iter([units[start : start + size] for start in range(0, len(units), size)])
+        first = [_submit(client, function, group) for group in islice(waiting, IN_FLIGHT * workers)]
         futures: Any = as_completed(first, loop=client.loop)
         try:
             for future in futures:
-                yield _result(future)
-                for unit in islice(waiting, 1):
-                    futures.add(_submit(client, function, unit))
+                yield from _result(future)
+                for group in islice(waiting, 1):
+                    futures.add(_submit(client, function, group))
         finally:
             client.cancel(list(futures.futures))
 
     return run
 
 
-def _submit(client: Any, function: _Marked, unit: Unit) -> Any:
-    return client.submit(function, unit, pure=False, retries=1)
+def _submit(client: Any, function: _Marked, units: Sequence[Unit]) -> Any:
+    return client.submit(function.each, units, pure=False, retries=1)
 
 
-def _result(future: Any) -> tuple[str, Done]:
+def _result(future: Any) -> list[tuple[str, Done]]:
     from distributed import KilledWorker
 
     try:
-        name, done = future.result()
+        done: list[tuple[str, Done]] = future.result()
     except KilledWorker as error:
         raise ChipcyteError(
             "a worker died several times on one unit, most likely for lack of memory; "
             "raise resources.memory_bytes or lower resources.workers"
         ) from error
-    return name, done
+    return done
 
 
 @dataclass

@@ -136,11 +136,11 @@ def test_extract_reads_each_shard_once(stages):
 
 
 @pytest.mark.parametrize("stage", STEPS)
-def test_metadata_is_read_once_by_a_unit(stage, stages):
+def test_metadata_is_read_once_in_a_step(stage, stages):
     """And by the stage itself: before it makes an array it looks for one that an unfinished run left."""
     reads = stages[stage].of("get", r"^(?!.*cells\.zarr).*zarr\.json$")
     assert reads
-    assert max(reads.values()) <= 2 * stages[stage].units + 3
+    assert max(reads.values()) <= STEPS[stage] + 3
 
 
 @pytest.mark.parametrize("stage", STEPS)
