@@ -35,10 +35,20 @@ def attach_sample(objects: Objects, raw: Handle, sample: Sample, standing: Recor
 
 
 def standing_samples(objects: Objects) -> dict[str, Record]:
-    """Return the last statement about each acquisition, by the raw image's key."""
-    every = records.listing(objects, "sample")
-    followed = {parent.key for one in every for parent in one.parents if parent.kind == "sample"}
-    return {one.parents[0].key: one for one in every if one.key not in followed}
+    """Return the last statement about each acquisition, by the raw image's key.
+
+    Two copies of a file that are taken at once are stated side by side. A statement that follows one of these
+    comes after both, though their times may be the same.
+    """
+    every = {one.key: one for one in records.listing(objects, "sample")}
+    last = sorted(every.values(), key=lambda one: (_statements_before(one, every), one.created, one.key))
+    return {one.parents[0].key: one for one in last}
+
+
+def _statements_before(one: Record, every: dict[str, Record]) -> int:
+    """Return how many statements this one follows, one after the other."""
+    before = [every[parent.key] for parent in one.parents if parent.key in every]
+    return 1 + _statements_before(before[0], every) if before else 0
 
 
 def attach_truth(objects: Objects, raw: Handle, rows: Iterable[dict[str, Any]]) -> Handle | None:

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from storage import records
 from storage.objects import open_store
 from storage.samples import Sample
 from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
@@ -35,6 +36,16 @@ def test_the_last_statement_holds_also_after_going_back(store, raw):
     assert len(set(keys)) == 3
     assert standing_samples(store)[raw.key].key == keys[-1]
     assert sample_facts(store, said(store, raw, A)) == A
+
+
+@pytest.mark.parametrize("followed", [A, B])
+def test_what_follows_one_of_two_statements_made_at_once_comes_after_both(followed, store, raw, monkeypatch):
+    monkeypatch.setattr(records, "now", lambda: "2026-01-01T00:00:00+00:00")
+    for sample in (A, B):
+        attach_sample(store, raw, sample, None)
+    (one,) = [every for every in records.listing(store, "sample") if every.settings == followed.model_dump()]
+    later = attach_sample(store, raw, A.model_copy(update={"condition": "other"}), one)
+    assert standing_samples(store)[raw.key].key == later.key
 
 
 def test_statements_about_two_acquisitions_do_not_mix(experiment, store, raw):
