@@ -70,7 +70,7 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         "clean_bytes": planes * math.prod(clean) * 4,
         "peak_bytes": max(
             budget.unit_bytes(budget.INGEST, (height, width)),
-            budget.unit_bytes(budget.PREPROCESS, largest_part((height, width))),
+            budget.unit_bytes(budget.PREPROCESS, largest_part((height, width), settings.preprocess)),
             budget.unit_bytes(budget.SEGMENT, tile),
             budget.unit_bytes(budget.MEASURE, clean),
         ),

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.regions import Region
-from tasks.kernels.levels import value_range
+from tasks.kernels.contrast import unit_range
 from tasks.kernels.quality import Flag, Quality, flag_frames, is_full_scale, quality_numbers
 from tasks.kernels.quality_sums import FrameSums, SimilaritySums, Slopes, frame_sums, similarity_sums
 
 Core = tuple[slice, slice]
 
 
-def numbers_of_whole(values: NDArray[Any], clean: NDArray[np.float32]) -> dict[str, Any]:
+def numbers_of_whole(
+    values: NDArray[Any], clean: NDArray[np.float32], span: tuple[float, float]
+) -> dict[str, Any]:
     """Return the quality numbers of one frame.
 
     Parameters
@@ -26,8 +28,9 @@ def numbers_of_whole(values: NDArray[Any], clean: NDArray[np.float32]) -> dict[s
         The raw frame once turned, axes y x.
     clean
         The clean frame, same shape.
+    span
+        Range of the values.
     """
-    span = value_range(values)
     whole = slice(0, clean.shape[0]), slice(0, clean.shape[1])
     return _numbers(*_sums(values, clean, span, whole), span[1])
 
@@ -99,10 +102,7 @@ def _flagged(rows: Sequence[dict[str, Any]], z: int) -> list[dict[str, Any]]:
 def _sums(
     values: NDArray[Any], clean: NDArray[np.float32], span: tuple[float, float], core: Core
 ) -> tuple[FrameSums, FrameSums, SimilaritySums]:
-    low, high = span
-    reference: NDArray[np.float32] = values.astype(np.float32)
-    reference -= np.float32(low)
-    reference /= np.float32(max(high - low, float(np.finfo(np.float32).tiny)))
+    reference = unit_range(values, *span)
     raw = frame_sums(reference, low=0, high=1, zero_is_outside=False, core=core)
     made = frame_sums(clean, low=0, high=1, zero_is_outside=True, core=core)
     return raw, made, similarity_sums(clean, reference, core=core)

@@ -23,6 +23,7 @@ from tasks.chunked import run_units
 from tasks.kernels.illumination import LEAST_EDGE_PX, Estimate, Illumination, background_grid, estimate_flat
 from tasks.kernels.pyramid import downsample_mean
 from tasks.preprocess_settings import FlatField
+from tasks.reading import RawFrames, spread
 from tasks.settings import PreprocessSettings, Resources, question
 from tasks.stage import Handle, Outcome, Question, produce, references
 
@@ -128,18 +129,17 @@ def _frames(opened: dict[str, OmeImage], channel: int | str, most: int) -> list[
         for key, image in opened.items()
         for t in range(image.shape[0])
     ]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(len(every), most)).astype(int))
-    return [every[number] for number in chosen]
+    return [every[number] for number in spread(len(every), most)]
 
 
 def grid_unit(unit: _Frame, *, store: str, project: bool, dark_counts: float) -> Done:
     """Return the background of one frame, a number for each part of the field."""
-    image = images.open_image(open_store(store), layout.image_path("raw", unit.raw))
+    frame = RawFrames(store, unit.raw, unit.channel, project, times=(unit.t,))
+    yx = _small_frame(frame)
     try:
-        grid = background_grid(_small_frame(image, unit, project), dark_counts)
+        return Done(background_grid(yx, dark_counts).tolist(), {})
     except ValueError as error:
-        raise InputError(f"{image.metadata.name}, time point {unit.t}: {error}") from error
-    return Done(grid.tolist(), {})
+        raise InputError(f"{frame.image().metadata.name}, time point {unit.t}: {error}") from error
 
 
 def _level(image: OmeImage) -> int:
@@ -148,13 +148,12 @@ def _level(image: OmeImage) -> int:
     return max(number for number, edge in enumerate(edges) if number == 0 or edge >= LEAST_EDGE_PX)
 
 
-def _small_frame(image: OmeImage, unit: _Frame, project: bool) -> NDArray[Any]:
+def _small_frame(frame: RawFrames) -> NDArray[Any]:
     """Return a small frame: the maximum over z, or the middle plane."""
+    image = frame.image()
     level = _level(image)
     depth, height, width = image.levels[level].shape[-3:]
-    first, last = (0, depth) if project else (depth // 2, depth // 2 + 1)
-    region = Region((unit.t, unit.channel, first, 0, 0), (unit.t + 1, unit.channel + 1, last, height, width))
-    yx: NDArray[Any] = image.read(region, level)[0, 0].max(axis=0)
+    yx: NDArray[Any] = frame.reader(0, depth // 2, level)((slice(0, height), slice(0, width)))
     while max(yx.shape) > SMALLEST_LEVEL_PX and min(yx.shape) >= 2 * LEAST_EDGE_PX:
         yx = downsample_mean(yx)
     return yx

@@ -14,7 +14,7 @@ from tasks.chunked import run_units
 from tasks.kernels.density import Density, estimate_density, pool_densities
 from tasks.kernels.orientation import ANGLES_DEG, Orientation, estimate_rotation_deg, pool_orientations
 from tasks.kernels.preprocessing import Box
-from tasks.reading import RawFrames
+from tasks.reading import RawFrames, spread
 from tasks.settings import Resources
 
 LONGEST_PX = 2048  # of what is looked at as a whole, full size or halved; of larger frames some parts are
@@ -35,9 +35,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen, all frames together, and how much work it was."""
+    """What was seen, and how much work it was."""
 
-    orientation: Orientation
+    orientations: list[Orientation]
     density: Density
     computed: int
     reused: int
@@ -45,11 +45,9 @@ class Looked:
 
 def look(objects: Objects, source: RawFrames, key: str, most: int, resources: Resources) -> Looked:
     """Look at no more than `most` frames, spread evenly over time."""
-    frames = len(source.times)
-    chosen = np.unique(np.linspace(0, frames - 1, min(frames, most)).astype(int))
     units = run_units(
         partial(look_unit, source=source),
-        [Moment(int(t)) for t in chosen],
+        [Moment(t) for t in spread(len(source.times), most)],
         ledger=Ledger(objects, "clean", key, "looks"),
         resources=resources,
         listener=announce.listener("preprocess: look"),
@@ -58,7 +56,7 @@ def look(objects: Objects, source: RawFrames, key: str, most: int, resources: Re
         Orientation(0.0, 0.0, np.asarray(one["grooves"]), np.asarray(one["nuclei"])) for one in units.results
     ]
     densities = [Density(**one["density"]) for one in units.results]
-    return Looked(pool_orientations(votes), pool_densities(densities), units.computed, units.reused)
+    return Looked(votes, pool_densities(densities), units.computed, units.reused)
 
 
 def look_unit(unit: Moment, *, source: RawFrames) -> Done:

@@ -29,13 +29,14 @@ from tasks.kernels.preprocessing import Box, Cleaner, clean_whole, expanded, wit
 from tasks.kernels.pyramid import downsample_mean
 from tasks.kernels.recipe import Facts
 from tasks.kernels.tv import stop_iteration
+from tasks.preprocess_settings import PreprocessSettings
 from tasks.reading import RawFrames
+from tasks.recipes import largest_halo_px
 from tasks.settings import Resources
 
 Plane = tuple[int, int]
 Item = TypeVar("Item")
 LARGEST_SHARD_PX = 4096
-HALO_PX = 256  # of the denoising and the cleaning up, at most by default
 FIRST_ITERATIONS = 32  # of the denoising, among which its end is looked for; then among twice as many
 
 
@@ -113,15 +114,16 @@ class Part:
         return replace(self.facts, maps=work.kept(self.maps)) if self.maps else self.facts
 
 
-def largest_part(raw_shape_yx: Sequence[int]) -> tuple[int, int]:
-    """Return the pixels that a unit holds at most, in y and x: a shard of the frame, turned by any angle."""
+def largest_part(raw_shape_yx: Sequence[int], settings: PreprocessSettings) -> tuple[int, int]:
+    """Return the edges of the most that a unit holds: the frame turned by any angle, or a shard of it."""
     diagonal = math.ceil(math.hypot(*raw_shape_yx))
-    edge_px = min(diagonal, LARGEST_SHARD_PX + 2 * HALO_PX)
+    halo_px = largest_halo_px(settings) + quality_sums.HALO_PX
+    edge_px = min(diagonal, LARGEST_SHARD_PX + 2 * halo_px)
     return edge_px, edge_px
 
 
 def clean_all(work: Work, resources: Resources, label: str) -> Units:
-    """Clean every frame; the results are what `frames.quality` understands, one for each shard."""
+    """Clean every frame; the results are what `frames.summary` understands, one for each shard."""
     parts = [Part(region) for region in work.clean_image().units()]
     passes = _Passes(work, resources)
     if len(parts) == len({part.plane for part in parts}):
@@ -248,15 +250,15 @@ def part_unit(unit: Part, *, work: Work) -> Done:
     read, facts = work.source.reader(*unit.plane), unit.known(work)
     wide = expanded(unit.box, quality_sums.HALO_PX, work.cleaner.shape_yx)
     core = within(unit.box, wide)
-    clean = work.cleaner.clean(read, wide, facts)
-    sums = frames.sums_of_part(work.cleaner.values(read, wide), clean, (facts.low, facts.high), core)
+    values, clean = work.cleaner.clean(read, wide, facts)
+    sums = frames.sums_of_part(values, clean, (facts.low, facts.high), core)
     return Done(sums, _written(unit, work, clean[core]))
 
 
 def whole_unit(unit: Part, *, work: Work) -> Done:
     """Clean a whole frame and write it; return its quality numbers."""
-    values, clean = clean_whole(work.cleaner, work.source.reader(*unit.plane))
-    return Done(frames.numbers_of_whole(values, clean), _written(unit, work, clean))
+    values, facts, clean = clean_whole(work.cleaner, work.source.reader(*unit.plane))
+    return Done(frames.numbers_of_whole(values, clean, (facts.low, facts.high)), _written(unit, work, clean))
 
 
 def _written(unit: Part, work: Work, clean: NDArray[np.float32]) -> Digests:

@@ -69,9 +69,10 @@ def _clean(
         times=chosen_times(image, settings.time_points),
         flat=None if illumination is None else read_flat(objects, illumination),
     )
-    budget.check(f"preprocess {raw.name}", budget.PREPROCESS, largest_part(image.shape[-2:]), resources)
+    largest = largest_part(image.shape[-2:], settings)
+    budget.check(f"preprocess {raw.name}", budget.PREPROCESS, largest, resources)
     seen = look(objects, source, key, settings.looked_at, resources)
-    angle_deg, facts = _turn(raw.name, seen.orientation, settings)
+    angle_deg, facts = _turn(raw.name, seen.orientations, settings)
     chosen = _profile(seen.density, settings)
     recipe = recipe_of(settings, angle_deg, getattr(settings.profiles, chosen["profile"]), seen.density)
     work = Work(source, Cleaner(recipe, (image.shape[-2], image.shape[-1])), key)
@@ -110,7 +111,7 @@ def chosen_times(image: OmeImage, wanted: TimePoints) -> tuple[int, ...]:
 
 
 def _turn(
-    name: str, orientation: Orientation, settings: PreprocessSettings
+    name: str, orientations: list[Orientation], settings: PreprocessSettings
 ) -> tuple[float | None, dict[str, Any]]:
     """Return the rotation in degrees, None for none, and what is known about it."""
     rotation = settings.rotation
@@ -118,7 +119,7 @@ def _turn(
         return rotation.angle_deg, _direction(rotation.angle_deg, None, "settings")
     if not isinstance(rotation, RotationEstimated):
         return None, _direction(0.0, None, "settings", rotated=False)
-    pooled = pool_orientations([orientation], min_confidence=rotation.min_confidence)
+    pooled = pool_orientations(orientations, min_confidence=rotation.min_confidence)
     if pooled.confidence < rotation.min_confidence:
         announce.warn(
             f"{name}: no direction found, neither of grooves nor of nuclei (confidence "

@@ -57,8 +57,8 @@ class RawFrames:
             yx = _highest(image.read(region, level)[0, 0, 0] for region in regions)
             if yx.dtype.kind == "f" and not np.isfinite(yx).all():
                 raise InputError(
-                    f"{image.metadata.name}: expected finite pixels, found NaN or infinity in time point "
-                    f"{self.times[t]}; export the recording without them"
+                    f"{image.metadata.name}, time point {self.times[t]}: expected finite pixels, found NaN "
+                    "or infinity; export the recording without them"
                 )
             if self.flat is None:
                 return yx
@@ -66,6 +66,12 @@ class RawFrames:
             return correct_region(yx, self.flat, origin_yx=origin_yx, shape_yx=(height, width))
 
         return read
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many of the numbers from 0 to below `count`, evenly spread, both ends among them."""
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    return chosen
 
 
 def _region(place: tuple[int, int, int], box: Box) -> Region:

@@ -1,7 +1,9 @@
 """From the settings of preprocess, and what was seen of a recording, to what is done to its frames."""
 
 from tasks.kernels.density import Density
+from tasks.kernels.preprocessing import cleanup_halo_px
 from tasks.kernels.recipe import Denoising, Equalisation, Grooves, Recipe, TopHat
+from tasks.kernels.tv import tv_halo_px
 from tasks.preprocess_settings import (
     ByProfile,
     Clahe,
@@ -33,19 +35,37 @@ def recipe_of(
     density
         As estimated, for clipping.
     """
-    rotation, grooves, background = settings.rotation, settings.grooves, settings.background
+    rotation = settings.rotation
     return Recipe(
         angle_deg=angle_deg,
         order=ORDERS[rotation.interpolation] if isinstance(rotation, Rotation) else 1,
         grow=rotation.grow if isinstance(rotation, Rotation) else True,
-        grooves=None if isinstance(grooves, Off) else Grooves(grooves.threshold, grooves.radius_px),
-        background=None if isinstance(background, Off) else TopHat(background.shape, background.radius_px),
+        grooves=_grooves(settings),
+        background=_background(settings),
         equalisation=_equalisation(settings.contrast, profile),
         percentiles=_percentiles(settings.clip, density),
         limits=(settings.clip.low, settings.clip.high) if isinstance(settings.clip, Limits) else None,
         denoising=_denoising(settings.denoise, profile),
         sigmoid=_sigmoid(settings.sigmoid),
     )
+
+
+def largest_halo_px(settings: PreprocessSettings) -> int:
+    """Return how many pixels around a part its cleaning may need, whatever profile is chosen."""
+    denoise = settings.denoise
+    iterations = 0 if isinstance(denoise, Off) else getattr(denoise, "max_num_iter", Denoising().max_num_iter)
+    steps = Recipe(grooves=_grooves(settings), background=_background(settings))
+    return cleanup_halo_px(steps) + (tv_halo_px(iterations) if iterations else 0)
+
+
+def _grooves(settings: PreprocessSettings) -> Grooves | None:
+    chosen = settings.grooves
+    return None if isinstance(chosen, Off) else Grooves(chosen.threshold, chosen.radius_px)
+
+
+def _background(settings: PreprocessSettings) -> TopHat | None:
+    chosen = settings.background
+    return None if isinstance(chosen, Off) else TopHat(chosen.shape, chosen.radius_px)
 
 
 def _equalisation(contrast: ByProfile | Clahe | Off, profile: Profile) -> Equalisation | None:

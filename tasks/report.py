@@ -195,7 +195,7 @@ def _acquisition(objects: Objects, trail: Trail) -> page.Acquisition:
         angle_deg=trail.clean.metrics["angle_deg"],
         confidence=trail.clean.metrics["confidence"],
         cells_per_mm2=trail.clean.metrics["cells_per_mm2"],
-        profile=trail.clean.metrics["profile"],
+        profile=trail.clean.metrics["why"],
         flags=(*flags, *unknown, *frames),
     )
 

@@ -1,4 +1,4 @@
-"""Contrast of one plane: stretching, clipping, denoising."""
+"""Contrast of one plane: stretching and clipping."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,28 @@ def normalise(yx: NDArray[np.generic]) -> NDArray[np.float32]:
         If it is no plane, or not finite.
     """
     plane = finite_float32(yx)
-    low, high = plane.min(), plane.max()
+    return unit_range(plane, float(plane.min()), float(plane.max()))
+
+
+def unit_range(yx: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
+    """Stretch a plane, or a part of one, by the range of the whole: (yx - low) / (high - low).
+
+    Parameters
+    ----------
+    yx
+        Axes y x, any real dtype, finite.
+    low, high
+        What becomes 0 and 1.
+
+    Returns
+    -------
+    Float32; all 0 where the range is empty. Values beyond the range are not cut.
+    """
     if high <= low:
-        return np.zeros_like(plane)
-    stretched: NDArray[np.float32] = plane - low
-    stretched /= high - low
+        return np.zeros(yx.shape, np.float32)
+    stretched: NDArray[np.float32] = yx.astype(np.float32)
+    stretched -= np.float32(low)
+    stretched /= np.float32(high - low)
     return stretched
 
 

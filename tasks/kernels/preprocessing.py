@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tasks.kernels.checks import require_plane
 from tasks.kernels.clahe import Grid, equalize_region, tile_histograms, tile_maps
 from tasks.kernels.cleanup import remove_background, remove_grooves, sigmoid_contrast
+from tasks.kernels.contrast import unit_range
 from tasks.kernels.geometry import rotated_shape, valid_region
 from tasks.kernels.levels import LEVELS, grey_levels, level_counts, limits_from_counts, stretch, value_range
 from tasks.kernels.recipe import Facts, Recipe
@@ -72,7 +73,7 @@ class Cleaner:
     def values(self, read: Read, box: Box) -> NDArray[np.generic]:
         """Read a part, turn it and clean it up; `read` gives the raw frame inside two slices."""
         recipe = self.recipe
-        wide = expanded(box, _cleanup_halo_px(recipe), self.shape_yx)
+        wide = expanded(box, cleanup_halo_px(recipe), self.shape_yx)
         part = read(wide) if recipe.angle_deg is None else self._turned(read, wide)
         if recipe.grooves is not None:
             part = remove_grooves(part, recipe.grooves.threshold, recipe.grooves.radius_px)
@@ -84,9 +85,7 @@ class Cleaner:
         """Bring a part to the whole frame's range: grey levels if they are equalised next, else [0, 1]."""
         if self.recipe.equalisation is not None:
             return grey_levels(values, facts.low, facts.high)
-        span = max(facts.high - facts.low, float(np.finfo(np.float32).tiny))
-        unit: NDArray[np.float32] = values.astype(np.float32) - np.float32(facts.low)
-        unit /= np.float32(span)
+        unit = unit_range(values, facts.low, facts.high)
         return np.clip(unit, 0, 1, out=unit)
 
     def histograms(self, levels: NDArray[Any], box: Box) -> NDArray[np.uint32]:
@@ -136,27 +135,28 @@ class Cleaner:
         clipped: NDArray[np.float32] = np.clip(evened, low, high)
         return clipped
 
-    def undenoised(self, read: Read, box: Box, facts: Facts) -> NDArray[np.float32]:
+    def undenoised(self, values: NDArray[np.generic], box: Box, facts: Facts) -> NDArray[np.float32]:
         """Go as far as denoising with a part."""
-        levels = self.levels(self.values(read, box), facts)
+        levels = self.levels(values, facts)
         return self.stretched(self.evened(levels, box, facts), facts)
 
     def energies(self, read: Read, box: Box, facts: Facts, iterations: int) -> NDArray[np.float64]:
         """Return a part's share of the energy of the denoising, for each of the first iterations."""
         assert self.recipe.denoising is not None
         wide = expanded(box, tv_halo_px(iterations), self.shape_yx)
-        plane = self.undenoised(read, wide, facts)
+        plane = self.undenoised(self.values(read, wide), wide, facts)
         return tv_energies(plane, within(box, wide), self.recipe.denoising.weight, iterations)
 
-    def clean(self, read: Read, box: Box, facts: Facts) -> NDArray[np.float32]:
-        """Clean a part, all being known of the frame."""
-        if self.recipe.denoising is None:
-            return self.finished(self.undenoised(read, box, facts), self.inside(box))
-        wide = expanded(box, tv_halo_px(facts.iterations), self.shape_yx)
-        plane = tv_iterations(
-            self.undenoised(read, wide, facts), self.recipe.denoising.weight, facts.iterations
-        )
-        return self.finished(plane[within(box, wide)], self.inside(box))
+    def clean(self, read: Read, box: Box, facts: Facts) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
+        """Clean a part, all being known of the frame; return its turned values, and the clean part."""
+        denoising = self.recipe.denoising
+        halo_px = 0 if denoising is None else tv_halo_px(facts.iterations)
+        wide = expanded(box, halo_px, self.shape_yx)
+        core, values = within(box, wide), self.values(read, wide)
+        plane = self.undenoised(values, wide, facts)
+        if denoising is not None:
+            plane = tv_iterations(plane, denoising.weight, facts.iterations)
+        return values[core], self.finished(plane[core], self.inside(box))
 
     def finished(self, plane: NDArray[np.float32], inside: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """Change the contrast a last time; set the outside to 0, and the inside not."""
@@ -206,11 +206,11 @@ def preprocess_frame(yx: NDArray[np.generic], recipe: Recipe | None = None) -> N
     """
     require_plane(yx)
     cleaner = Cleaner(recipe or Recipe(), (yx.shape[0], yx.shape[1]))
-    return clean_whole(cleaner, lambda box: yx[box])[1]
+    return clean_whole(cleaner, lambda box: yx[box])[2]
 
 
-def clean_whole(cleaner: Cleaner, read: Read) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
-    """Clean a whole frame in one go; return its turned values, and the clean frame."""
+def clean_whole(cleaner: Cleaner, read: Read) -> tuple[NDArray[np.generic], Facts, NDArray[np.float32]]:
+    """Clean a whole frame in one go; return its turned values, what was found of it, and the clean frame."""
     whole, denoising = cleaner.whole, cleaner.recipe.denoising
     inside = cleaner.inside(whole)
     values = cleaner.values(read, whole)
@@ -223,7 +223,7 @@ def clean_whole(cleaner: Cleaner, read: Read) -> tuple[NDArray[np.generic], NDAr
     plane = cleaner.stretched(evened, facts)
     if denoising is not None:
         plane = denoise_tv_chambolle(plane, denoising.weight, denoising.eps, denoising.max_num_iter)
-    return values, cleaner.finished(plane, inside)
+    return values, facts, cleaner.finished(plane, inside)
 
 
 def expanded(box: Box, halo_px: int, shape_yx: tuple[int, int]) -> Box:
@@ -244,7 +244,7 @@ def within(box: Box, wide: Box) -> Box:
     return rows, columns
 
 
-def _cleanup_halo_px(recipe: Recipe) -> int:
+def cleanup_halo_px(recipe: Recipe) -> int:
     """Return the halo of the steps between turning and evening; a disc is gone over twice."""
     grooves = recipe.grooves.radius_px if recipe.grooves else 0
     return grooves + (2 * recipe.background.radius_px if recipe.background else 0)

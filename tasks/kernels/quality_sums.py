@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.kernels.checks import finite_float32
+from tasks.kernels.contrast import unit_range
 from tasks.kernels.quality_scans import BINS, SSIM_WINDOW_PX, count_values, sobel_sums, ssim_sums
 
 Plane = NDArray[np.float32]
@@ -168,13 +169,7 @@ def similarity_sums(
 
 
 def _unit_range(plane: Plane, low: float, high: float) -> Plane:
-    if high <= low:
-        return np.zeros_like(plane)
-    if low == 0 and high == 1:
-        unit = plane
-    else:
-        unit = plane - np.float32(low)
-        unit /= np.float32(high - low)
+    unit = plane if (low, high) == (0, 1) else unit_range(plane, low, high)
     if unit.min() < 0 or unit.max() > 1:
         raise ValueError(
             f"quality: expected values from {low} to {high}, found {plane.min()} to {plane.max()}; "

@@ -106,13 +106,15 @@ def chain_recipe(angle_deg: float) -> Recipe:
 
 def _rows(yx: NDArray[Any], chain: Any) -> list[Row]:
     plane, kernel_px = _undenoised(yx), yx.shape[0] // 10
-    values, clean = clean_whole(Cleaner(chain_recipe(0.0), (yx.shape[0], yx.shape[1])), lambda box: yx[box])
+    values, facts, clean = clean_whole(
+        Cleaner(chain_recipe(0.0), (yx.shape[0], yx.shape[1])), lambda box: yx[box]
+    )
     found = estimate_rotation_deg(yx)
     rows = [
         Row("rotation, same shape", lambda: _turned(yx), lambda: _turned_by_cv2(yx), _rotation_equal(yx)),
         Row(
             "quality numbers | SSIM alone",
-            lambda: frames.numbers_of_whole(values, clean),
+            lambda: frames.numbers_of_whole(values, clean, (facts.low, facts.high)),
             lambda: structural_similarity(clean, _unit(values), data_range=1),
             _ssim_equal(values, clean),
         ),
@@ -173,7 +175,8 @@ def _rotation_equal(yx: NDArray[Any]) -> str:
 
 
 def _ssim_equal(values: NDArray[Any], clean: NDArray[np.float32]) -> str:
-    ours = frames.numbers_of_whole(values, clean)["clean"]["ssim"]
+    span = float(values.min()), float(values.max())
+    ours = frames.numbers_of_whole(values, clean, span)["clean"]["ssim"]
     return f"{abs(ours - structural_similarity(clean, _unit(values), data_range=1)):.1e} of SSIM"
 
 
@@ -231,8 +234,8 @@ def first_call() -> None:
     """Print the seconds of the first frame that a process cleans, a small one."""
     yx = np.random.default_rng(0).integers(0, 4096, (96, 96)).astype(np.uint16)
     began = time.perf_counter()
-    values, clean = clean_whole(Cleaner(Recipe(angle_deg=5.0), (96, 96)), lambda box: yx[box])
-    frames.numbers_of_whole(values, clean)
+    values, facts, clean = clean_whole(Cleaner(Recipe(angle_deg=5.0), (96, 96)), lambda box: yx[box])
+    frames.numbers_of_whole(values, clean, (facts.low, facts.high))
     estimate_rotation_deg(yx)
     print(time.perf_counter() - began)
 

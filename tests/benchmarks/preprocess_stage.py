@@ -101,8 +101,8 @@ def workers_cpu_s() -> float:
 def kernel_costs(cleaner: Cleaner, yx: NDArray[np.uint16]) -> tuple[float, float]:
     """Return the CPU and the clock's seconds that the kernels take for one frame, its quality numbers too."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    values, clean = clean_whole(cleaner, lambda box: yx[box])
-    frames.numbers_of_whole(values, clean)
+    values, facts, clean = clean_whole(cleaner, lambda box: yx[box])
+    frames.numbers_of_whole(values, clean, (facts.low, facts.high))
     return time.process_time() - cpu_s, time.perf_counter() - wall_s
 
 

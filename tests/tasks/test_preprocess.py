@@ -10,7 +10,7 @@ from storage import images, layout, records
 from storage.errors import InputError, MemoryBudgetError
 from storage.experiment import read_angles
 from storage.objects import open_store
-from tasks import parts
+from tasks import announce, parts
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import (
@@ -22,6 +22,7 @@ from tasks.preprocess_settings import (
     Sigmoid,
     TimePoints,
     TopHat,
+    TotalVariation,
 )
 from tasks.settings import PreprocessSettings, Resources
 from tasks.simulate import simulate_experiment
@@ -250,3 +251,30 @@ def test_the_metadata_lead_back_to_raw_pixels(store, tmp_path):
     spot = ndimage.center_of_mass(clean_of(store, made)[0] > 0.5)
     affine = np.asarray(image.metadata.extra["clean_to_raw"]["affine"])
     np.testing.assert_allclose(affine @ [*spot, 1], [21, 91], atol=0.5)
+
+
+def test_the_prefect_page_says_density_profile_and_why(store, tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        announce, "table", lambda key, rows, _text: shown.update({key.partition("-")[0]: rows})
+    )
+    tyx = np.stack([a_picture(), np.full((60, 90), 65535, np.uint16)])
+    made = preprocess.fn(ingested(store, write_tiff(tmp_path / "a.tif", tyx)), store.url, BARE, SERIAL)
+    (row,) = shown["density"]
+    assert {name: made.metrics[name] for name in ("profile", "why", "covered")}.items() <= row.items()
+    assert shown["flagged"] == records.read(store, "clean", made.key).details["flagged"]
+    assert shown["flagged"]
+
+
+def test_the_memory_needed_grows_with_the_halo_that_the_settings_ask_for():
+    edges = [
+        parts.largest_part((40_000, 40_000), settings)[0]
+        for settings in (
+            BARE,
+            PreprocessSettings(),
+            PreprocessSettings(denoise=TotalVariation(max_num_iter=500)),
+            PreprocessSettings(background=TopHat(radius_px=300)),
+        )
+    ]
+    assert edges == [4096 + 2 * halo for halo in (4, 204, 504, 804)]
+    assert parts.largest_part((300, 400), PreprocessSettings()) == (500, 500)

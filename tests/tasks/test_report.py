@@ -73,6 +73,11 @@ def test_the_page_names_every_setting_version_and_key(learned, html):
             assert name in html, (section, name)
 
 
+def test_the_page_says_why_each_recording_has_its_profile(learned, html):
+    for one in learned.acquisitions:
+        assert one.clean.metrics["why"] in html
+
+
 def test_the_page_counts_cells_as_the_labels_do(learned, html):
     cells = sum(one.labels.counts["cells"] for one in learned.acquisitions)
     assert f"{cells:,} cells were found in 4 acquisitions" in html

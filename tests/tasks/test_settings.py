@@ -1,3 +1,6 @@
+import re
+import textwrap
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -5,6 +8,7 @@ from storage.errors import InputError, MissingInputError
 from tasks import preprocess_settings, settings
 from tasks.preprocess_settings import Off, RotationFixed, TotalVariation
 from tasks.settings import Section, Settings, TrainSettings, load_settings, question
+from tests.support import ROOT
 
 SECTIONS = [
     one
@@ -109,3 +113,14 @@ def test_a_section_goes_into_a_key_as_plain_values_and_back():
 def test_settings_do_not_change():
     with pytest.raises(ValidationError, match="frozen"):
         Settings().train.epochs = 3
+
+
+def test_the_settings_that_the_readme_shows_are_accepted(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", text, flags=re.MULTILINE)
+    shown = [block for block in map(textwrap.dedent, blocks) if re.search(r"^\[\w+\]$", block, re.MULTILINE)]
+    assert len(shown) == 2
+    for number, block in enumerate(shown):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block[block.index("[") :])
+        assert load_settings(path) != Settings()
