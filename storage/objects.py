@@ -259,19 +259,23 @@ def open_store(location: str, *, create: bool = False) -> Objects:
         objects = _objects(url)
     except FAULTS as error:
         raise StoreError(f"could not open the store {url}: {reason(error)}") from error
-    if objects._exists(MARKER):
-        _opened.add(url)
-        return objects
-    if objects._entries(""):
-        raise InputError(
-            f"{url} is not a chipcyte store: expected {MARKER} or an empty folder, found other files; "
-            "name another place with --store"
-        )
-    if not create:
+    # Another process may make the store between two looks; its marker is the first thing in it.
+    found = objects._exists(MARKER) or (bool(objects._entries("")) and _marked_or_strange(objects))
+    if not found and not create:
         raise MissingInputError(f"there is no store at {url}; ingest or run something into it first")
-    objects._create(MARKER, MARKER_TEXT)
+    if not found:
+        objects._create(MARKER, MARKER_TEXT)
     _opened.add(url)
     return objects
+
+
+def _marked_or_strange(objects: Objects) -> bool:
+    if not objects._exists(MARKER):
+        raise InputError(
+            f"{objects.url} is not a chipcyte store: expected {MARKER} or an empty folder, found other files; "
+            "name another place with --store"
+        )
+    return True
 
 
 def _check_folder(url: str, *, create: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ChipcyteError, InputError, MissingInputError, StoreError
-from storage.objects import MARKER, Objects, normal_url, open_store
+from storage.objects import MARKER, MARKER_TEXT, Objects, normal_url, open_store
 
 
 def test_what_is_put_is_got(store: Objects) -> None:
@@ -70,6 +70,19 @@ def test_a_store_is_opened_again(store: Objects) -> None:
     store.put("a", b"1")
     assert open_store(store.url).get("a") == b"1"
     assert open_store(store.url + "/", create=True).get("a") == b"1"
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_that_another_process_makes_meanwhile_is_opened(create, tmp_path, monkeypatch) -> None:
+    place, look = tmp_path / "new", Objects._entries
+    place.mkdir()
+
+    def made_meanwhile(self: Objects, prefix: str):
+        (place / MARKER).write_bytes(MARKER_TEXT)
+        return look(self, prefix)
+
+    monkeypatch.setattr(Objects, "_entries", made_meanwhile)
+    assert open_store(str(place), create=create).url == str(place)
 
 
 def test_a_store_travels_to_other_processes_without_credentials(store: Objects) -> None:
