@@ -272,8 +272,8 @@ def open_store(location: str, *, create: bool = False) -> Objects:
 def _marked_or_strange(objects: Objects) -> bool:
     if not objects._exists(MARKER):
         raise InputError(
-            f"{objects.url} is not a chipcyte store: expected {MARKER} or an empty folder, found other files; "
-            "name another place with --store"
+            f"{objects.url} is not a chipcyte store: expected {MARKER} or an empty folder, "
+            "found other files; name another place with --store"
         )
     return True
 
