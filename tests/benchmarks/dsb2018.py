@@ -1,7 +1,7 @@
 """The DSB2018 pictures of nuclei, which of them show one field of view, and those that are held out.
 
-Many pictures are tiles of one field. Where two tiles meet, the last column (or row) of one looks like the first
-of the other; so pictures are joined whose borders do. A held-out field is held out with all its tiles.
+Many pictures are tiles of one field. Where two tiles meet, the last column (or row) of one looks like the
+first of the other; so pictures are joined whose borders do. A held-out field is held out with all its tiles.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def fields() -> NDArray[np.int64]:
 
 @cache
 def held_out() -> NDArray[np.bool_]:
-    """Which pictures no network of ours learned from: whole fields, about a seventh of the pictures of a size."""
+    """Which pictures no network learns from: whole fields, about a seventh of the pictures of a size."""
     rng = np.random.default_rng(SEED)
     held = np.zeros(len(pictures()), bool)
     for indices in _by_shape():
@@ -87,7 +87,7 @@ def held_out() -> NDArray[np.bool_]:
 
 def _by_shape() -> list[NDArray[np.int64]]:
     shapes = [one.yx.shape for one in pictures()]
-    return [np.array([k for k, other in enumerate(shapes) if other == shape]) for shape in sorted(set(shapes))]
+    return [np.flatnonzero([other == shape for other in shapes]) for shape in sorted(set(shapes))]
 
 
 def _meetings() -> Iterator[tuple[int, int]]:
