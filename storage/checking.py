@@ -17,7 +17,7 @@ from storage.objects import MARKER, Entry, Objects
 from storage.records import Record, Reference
 
 READ_AT_ONCE = 4
-IMAGE_KINDS = ("raw", "clean", "labels")
+IMAGE_KINDS = ("raw", "clean", "labels", "annotation")
 Owner = tuple[str, str]
 What = Literal[
     "damaged record", "missing parent", "damaged manifest", "missing object", "changed object",

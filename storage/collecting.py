@@ -10,7 +10,8 @@ from storage.errors import BusyError, DamagedStoreError
 from storage.objects import Entry, Objects
 from storage.records import KINDS, Record, Reference
 
-KEPT_KINDS = ("raw", "sample", "truth")  # what came from outside cannot be computed again
+# What came from outside cannot be computed again; a network is small, took hours, and may be a champion.
+KEPT_KINDS = ("raw", "sample", "truth", "annotation", "segmenter")
 DAMAGED = "(its record is damaged)"
 UNFINISHED = "(unfinished)"
 
@@ -30,7 +31,7 @@ class Removal:
 def plan_collection(objects: Objects, *, older_than: timedelta) -> list[Removal]:
     """Return the artifacts that may be removed, each before those it was made from.
 
-    An artifact is kept if it came from outside (raw, sample, truth), if it or any of its objects is younger
+    An artifact is kept if its kind is one of `KEPT_KINDS`, if it or any of its objects is younger
     than `older_than`, or if one that is kept was made from it. So a young report keeps its clusters, model,
     patches, labels and clean images, however old they are.
     """

@@ -124,7 +124,7 @@ def export_table(objects: Objects, record: Record, out: Path, form: Literal["csv
         The table cannot be read, or the file not be written.
     """
     path = f"{layout.artifact_folder(record.kind, record.key)}/cells.zarr"
-    with _staged(objects, out, is_folder=False) as staging:
+    with staged(objects, out, is_folder=False) as staging:
         table = tables.read_table(objects, path)
         if form == "csv":
             _flat(table).to_csv(staging, index_label="cell_id")
@@ -171,7 +171,7 @@ def _export(
     out: Path,
     listener: Listener | None,
 ) -> None:
-    with _staged(objects, out, is_folder=True) as staging:
+    with staged(objects, out, is_folder=True) as staging:
         _check_space(out.parent, sum(piece.size_bytes for piece in pieces))
         for path, attributes in groups.items():
             document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
@@ -199,7 +199,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _staged(objects: Objects, out: Path, *, is_folder: bool) -> Iterator[Path]:
+def staged(objects: Objects, out: Path, *, is_folder: bool) -> Iterator[Path]:
     """Lend a place beside `out`. It becomes `out` if the block ends well, and is removed if not."""
     staging = out.with_name(f"{_unfinished(out)}{os.getpid()}")
     try:

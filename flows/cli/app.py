@@ -4,6 +4,7 @@ import typer
 
 from flows.cli.demo import demo
 from flows.cli.export import export
+from flows.cli.refine import refine_app
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
@@ -29,6 +30,7 @@ app.command(rich_help_panel=STAGES)(ingest)
 for stage in HELP:
     app.command(stage, rich_help_panel=STAGES)(stage_command(stage))
 app.command(rich_help_panel=STAGES)(watch)
+app.add_typer(refine_app, name="refine", rich_help_panel=STAGES)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(export)
