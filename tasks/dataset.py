@@ -1,5 +1,6 @@
 """The patches of many acquisitions as one data set: which rows there are, and who may learn from which."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from storage import arrays, tables
-from storage.errors import InputError, MemoryBudgetError
+from storage.errors import InputError
 from storage.keys import digest_text
 from storage.objects import Objects
 from storage.regions import Region
-from tasks.settings import Resources
+from tasks.settings import Resources, TrainSettings
 from tasks.stage import Handle, folder
 
 
@@ -29,59 +30,115 @@ def read_cells(objects: Objects, patches: Sequence[Handle]) -> pd.DataFrame:
     return joined
 
 
-def read_patches(objects: Objects, patches: Sequence[Handle], resources: Resources) -> NDArray[np.float32]:
-    """Return all patches, float32 (n, c, y, x).
+class StoredPatches:
+    """Patches of many acquisitions as one array (n, c, y, x) that is read where it is asked, not before.
+
+    It travels to another process as addresses alone, whichever way that process was started.
+
+    Parameters
+    ----------
+    objects
+        The store.
+    patches
+        Handles of the artifacts, in the order of the rows.
 
     Raises
     ------
     InputError
-        There are none, or they differ in size.
-    MemoryBudgetError
-        They would not fit into `resources.memory_bytes`.
+        There are no patches, or they differ in size.
     """
-    opened = [
-        (arrays.open_array(objects, folder("patches", one.key, "patches.zarr")), one) for one in patches
-    ]
-    shapes = {array.shape[1:] for array, _ in opened}
-    if len(shapes) != 1:
-        raise InputError(
-            f"expected patches of one size, found {sorted(shapes)}; extract them with one setting"
-        )
-    total = sum(one.counts["patches"] for one in patches)
-    if total == 0:
-        raise InputError("expected nuclei to learn from, found none; look at the labels of the segmentation")
-    shape = (total, *shapes.pop())
-    needed = int(np.prod(shape)) * 4
-    if needed > resources.memory_bytes // 2:
-        raise MemoryBudgetError(
-            f"{total} patches need {needed / 2**20:,.0f} MiB, half of resources.memory_bytes is "
-            f"{resources.memory_bytes / 2**21:,.0f} MiB; raise it or train on fewer acquisitions"
-        )
-    joined = np.empty(shape, np.float32)
-    row = 0
-    for array, one in opened:
-        count = one.counts["patches"]
-        region = Region((0, 0, 0, 0), (count, *shape[1:]))
-        joined[row : row + count] = array.read(region) if count else 0
-        row += count
-    return joined
+
+    def __init__(self, objects: Objects, patches: Sequence[Handle]) -> None:
+        self.parts = [
+            arrays.open_array(objects, folder("patches", one.key, "patches.zarr")) for one in patches
+        ]
+        self.counts = [one.counts["patches"] for one in patches]
+        specs = {part.spec for part in self.parts}
+        shapes = {spec.shape[1:] for spec in specs}
+        if len(shapes) != 1:
+            raise InputError(
+                f"expected patches of one size, found {sorted(shapes)}; extract them with one setting"
+            )
+        self.starts = np.cumsum([0, *self.counts]).tolist()
+        if self.starts[-1] == 0:
+            raise InputError(
+                "expected nuclei to learn from, found none; look at the labels of the segmentation"
+            )
+        self.shape = (self.starts[-1], *shapes.pop())
+        self.dtype = np.result_type(*(spec.dtype for spec in specs))
+        self.shard_rows = max(spec.shards[0] for spec in specs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all of them take in memory."""
+        return int(math.prod(self.shape) * self.dtype.itemsize)
+
+    @property
+    def shard_edges(self) -> tuple[int, ...]:
+        """First row of each shard, and n."""
+        firsts = [
+            range(start, start + count, self.shard_rows)
+            for start, count in zip(self.starts[:-1], self.counts, strict=True)
+        ]
+        return (*(row for part in firsts for row in part), self.shape[0])
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Patches at a slice of rows, or at an ascending array of them (read from its first to its last)."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(self.shape[0])
+            return self._between(start, stop)
+        if len(rows) == 0:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        first = int(rows[0])
+        return self._between(first, int(rows[-1]) + 1)[rows - first]
+
+    def _between(self, start: int, stop: int) -> NDArray[Any]:
+        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        for part, begin, end in zip(self.parts, self.starts[:-1], self.starts[1:], strict=True):
+            first, last = max(start, begin), min(stop, end)
+            if first < last:
+                rows = Region((first - begin, 0, 0, 0), (last - begin, *self.shape[1:]))
+                out[first - start : last - start] = part.read(rows)
+        return out
 
 
-def held_out(cells: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return which rows are kept from learning: whole chips, or whole acquisitions where chips are few.
+def patch_source(
+    objects: Objects, patches: Sequence[Handle], resources: Resources
+) -> StoredPatches | NDArray[Any]:
+    """Return all patches (n, c, y, x): in memory where they take a quarter of it or less, else on disk."""
+    stored = StoredPatches(objects, patches)
+    return stored[:] if stored.nbytes <= resources.memory_bytes // 4 else stored
 
-    A chip, or an acquisition, is never split. With a single one nothing is held out.
+
+def split(
+    cells: pd.DataFrame, *, validation_share: float, test_share: float = 0.0, seed: int
+) -> NDArray[np.str_]:
+    """Return what each row is for, "train", "validation" or "test": whole chips, or whole acquisitions.
+
+    Acquisitions (positions) are taken as the units where there are fewer than 3 chips. A unit is never split.
+    The first unit drawn stays with training, so with a single one nothing is held out.
     """
     chips = cells["chip"].astype(str)
     groups = chips if chips.nunique() >= 3 else cells["part"].astype(str)
     sizes = groups.value_counts()
     names = sorted(sizes.index, key=lambda name: digest_text(f"{seed} {name}"))
-    chosen: list[str] = []
-    for name in names[:-1]:
-        if share == 0 or sizes[chosen].sum() >= share * len(cells):
-            break
-        chosen.append(name)
-    return groups.isin(chosen).to_numpy()
+    uses = pd.Series("train", index=sizes.index)
+    free = names[:-1]
+    for use, share in (("validation", validation_share), ("test", test_share)):
+        while free and share > 0 and sizes[uses == use].sum() < share * len(cells):
+            uses[free.pop(0)] = use
+    return groups.map(uses).to_numpy(str)
+
+
+def held_out(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.bool_]:
+    """Return which rows training does not learn from."""
+    uses = split(
+        cells,
+        validation_share=settings.validation_share,
+        test_share=settings.test_share,
+        seed=settings.seed,
+    )
+    return np.asarray(uses != "train")
 
 
 def data_digest(patches: Sequence[Handle]) -> str:
@@ -89,12 +146,11 @@ def data_digest(patches: Sequence[Handle]) -> str:
     return digest_text(" ".join(one.key for one in patches))
 
 
-def summary(cells: pd.DataFrame, hold: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return what a data set holds, for people."""
+def summary(cells: pd.DataFrame, uses: NDArray[np.str_]) -> dict[str, Any]:
+    """Return what a data set holds, for people; `uses` as `split` gives them."""
     return {
         "cells": len(cells),
-        "train_cells": int((~hold).sum()),
-        "validation_cells": int(hold.sum()),
+        **{f"{use}_cells": int((uses == use).sum()) for use in ("train", "validation", "test")},
         "acquisitions": int(cells["part"].nunique()),
         "chips": int(cells["chip"].astype(str).nunique()),
     }

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from storage import tables
 from storage.arrays import Digests
 from storage.objects import Objects, open_store
-from tasks.dataset import held_out, read_cells, read_patches
+from tasks.dataset import held_out, patch_source, read_cells
 from tasks.models.embedding import embed as embed_patches
 from tasks.settings import EmbedSettings, Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
@@ -49,9 +49,9 @@ def _embed(
     resources: Resources,
 ) -> Outcome:
     cells = read_cells(objects, patches)
-    ncyx = read_patches(objects, patches, resources)
-    latent = embed_patches(read_model(objects, model), ncyx, settings.batch_size)
-    cells["held_out"] = held_out(cells, training.validation_share, training.seed)
+    source = patch_source(objects, patches, resources)
+    latent = embed_patches(read_model(objects, model), source, settings.batch_size)
+    cells["held_out"] = held_out(cells, training)
     written: Digests = {}
     path = folder("embedding", key, "cells.zarr")
     tables.write_table(

@@ -11,6 +11,7 @@ from storage.errors import InputError, MissingInputError
 from tasks.preprocess_settings import PreprocessSettings as PreprocessSettings
 from tasks.sections import Section as Section
 from tasks.sections import WatchSettings as WatchSettings
+from tasks.train_settings import TrainSettings as TrainSettings
 
 
 class IngestSettings(Section):
@@ -81,24 +82,6 @@ class ExtractSettings(Section):
     edge_cells: Literal["drop", "keep"] = Field(
         "drop", description="Nuclei cut by the border of the field: left out of the patches, or kept."
     )
-
-
-class TrainSettings(Section):
-    """The variational autoencoder and how it learns."""
-
-    latent: int = Field(16, ge=1, le=1024, description="Dimensions of the latent space.")
-    widths: tuple[int, ...] = Field((16, 32, 64), description="Channels after each halving of the patch.")
-    epochs: int = Field(20, ge=1, description="Passes over the training patches.")
-    batch_size: int = Field(64, ge=1, description="Patches in one step of the optimiser.")
-    learning_rate: float = Field(1e-3, gt=0, description="Step size of Adam.")
-    loss: Literal["bce", "mse"] = Field("bce", description="Reconstruction loss.")
-    beta: float = Field(
-        1.0, ge=0, description="Weight of the divergence; higher gives a smoother latent space."
-    )
-    validation_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of acquisitions held out from learning; never parts of one."
-    )
-    seed: int = Field(0, ge=0, description="Seed of weights, order and noise.")
 
 
 class EmbedSettings(Section):

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,18 +14,28 @@ from storage import layout
 from storage.arrays import Digests, digest
 from storage.objects import Objects, open_store
 from tasks import announce
-from tasks.dataset import data_digest, held_out, read_cells, read_patches, summary
+from tasks.dataset import data_digest, patch_source, read_cells, split, summary
 from tasks.kernels.pictures import loss_curves, reconstructions
+from tasks.models.alarms import EpochMetrics, alarms
+from tasks.models.augmentation import Augmentation
+from tasks.models.batches import PatchSet, unit_range
 from tasks.models.checkpoints import load_model, load_state, save_model, save_state
+from tasks.models.device import choose_device, fast_precision
 from tasks.models.embedding import reconstruct
-from tasks.models.training import TrainedVAE, TrainingPlan, train_vae
-from tasks.models.vae import ConvVAE, LatentMeans, VAEConfig
+from tasks.models.plan import TrainingPlan
+from tasks.models.training import TrainedVAE, train_vae
+from tasks.models.vae import VAE, LatentMeans, VAEConfig
 from tasks.settings import Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import Run, tracked_run
+from tasks.train_settings import MixturePrior, NoCondition, RefinedCondition
 
-ALGORITHM = 1
+ALGORITHM = 2
 EXAMPLES = 12
+LEARNING = (
+    "epochs", "batch_size", "learning_rate", "schedule", "loss", "beta", "beta_warmup_epochs",
+    "beta_cycle_epochs", "free_nats", "seed",
+)  # fmt: skip  # settings that go into the plan as they are
 
 
 @dataclass(frozen=True)
@@ -67,27 +77,42 @@ def _train(
     tracking: Tracking,
 ) -> Outcome:
     cells = read_cells(objects, patches)
-    hold = held_out(cells, settings.validation_share, settings.seed)
-    ncyx = read_patches(objects, patches, resources)
+    uses = split(
+        cells,
+        validation_share=settings.validation_share,
+        test_share=settings.test_share,
+        seed=settings.seed,
+    )
+    codes, names = _condition_codes(cells, uses, settings)
+    source = patch_source(objects, patches, resources)
+    sets = {
+        use: PatchSet(source, np.flatnonzero(uses == use), codes)
+        for use in ("train", "validation")
+        if use in uses
+    }
     with tracked_run(
         tracking.experiment,
         f"train {key[:8]}",
         tracking_uri=tracking.uri,
         tags=tracking.tags | {"chipcyte.key": key},
     ) as run:
-        run.params({"train": question(settings), "data": summary(cells, hold)})
+        run.params({"train": question(settings), "data": summary(cells, uses)})
         run.dataset(tracking.experiment, data_digest(patches), objects.url, {"cells": len(cells)})
-        trained = _fit(objects, key, ncyx, hold, settings, run)
+        trained = _fit(objects, key, sets, settings, names, run)
+        run.metrics({"trainer_busy_share": trained.busy_share})
         written = _keep(objects, key, trained)
-        _show(run, trained, ncyx[hold] if hold.any() else ncyx)
+        _show(run, trained, sets.get("validation", sets["train"]))
         logged = run.model(
-            LatentMeans(trained.model), ncyx[:2], name="vae", registered_name=registry_name(tracking)
+            LatentMeans(trained.model),
+            unit_range(source[:2]),
+            name="vae",
+            registered_name=registry_name(tracking),
         )
     last = trained.history[-1]
     return Outcome(
         path=folder("model", key, "model.pt"),
         written=written,
-        counts={name: int(value) for name, value in summary(cells, hold).items()},
+        counts={name: int(value) for name, value in summary(cells, uses).items()},
         metrics={name: round(value, 6) for name, value in last.items() if np.isfinite(value)},
         details={
             "run_id": run.id,
@@ -96,6 +121,7 @@ def _train(
             "model_uri": logged.uri,
             "model_version": logged.version,
             "registered_name": registry_name(tracking),
+            "conditions": names,
         },
     )
 
@@ -108,42 +134,79 @@ def registry_name(tracking: Tracking) -> str:
 def _fit(
     objects: Objects,
     key: str,
-    ncyx: NDArray[np.float32],
-    hold: NDArray[np.bool_],
+    sets: dict[str, PatchSet],
     settings: TrainSettings,
+    names: Sequence[str],
     run: Run,
 ) -> TrainedVAE:
     """Train, and after each epoch keep what a killed run needs to go on."""
     state_path = f"{layout.progress_folder('model', key)}/state.pt"
-    tell = announce.listener("train")
+    tell, history = announce.listener("train"), list[EpochMetrics]()
 
-    def on_epoch(metrics: dict[str, float]) -> None:
+    def on_epoch(metrics: EpochMetrics) -> None:
+        history.append(metrics)
         epoch = int(metrics["epoch"])
         run.metrics({name: value for name, value in metrics.items() if name != "epoch"}, step=epoch)
+        for alarm in alarms(history, settings.latent):
+            announce.warn(alarm)
+            run.tag("chipcyte.alarm", alarm)
         tell(epoch, settings.epochs)
 
     return train_vae(
-        VAEConfig(
-            in_channels=ncyx.shape[1],
-            height_px=ncyx.shape[2],
-            width_px=ncyx.shape[3],
-            latent=settings.latent,
-            widths=settings.widths,
-        ),
-        TrainingPlan(
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            loss=settings.loss,
-            beta=settings.beta,
-            seed=settings.seed,
-        ),
-        ncyx[~hold],
-        ncyx[hold] if hold.any() else None,
+        vae_config(settings, sets["train"].shape_cyx, conditions=len(names)),
+        training_plan(settings),
+        sets["train"],
+        sets.get("validation"),
         resume=load_state(objects.get(state_path)) if objects.exists(state_path) else None,
         on_epoch=on_epoch,
         on_checkpoint=lambda state: objects.put(state_path, save_state(state)),
     )
+
+
+def vae_config(settings: TrainSettings, shape_cyx: Sequence[int], conditions: int) -> VAEConfig:
+    """Return what the settings say about the network's shape, for patches and conditions as they are."""
+    condition, prior = settings.condition, settings.prior
+    channels, height_px, width_px = shape_cyx
+    shape = VAEConfig(
+        channels,
+        height_px,
+        width_px,
+        latent=settings.latent,
+        widths=settings.body.widths,
+        body=settings.body.kind,
+        clusters=prior.clusters if isinstance(prior, MixturePrior) else 0,
+    )
+    if isinstance(condition, NoCondition):
+        return shape
+    return replace(
+        shape,
+        joining=condition.kind,
+        conditions=conditions,
+        embedding=condition.embedding,
+        alpha=condition.alpha if isinstance(condition, RefinedCondition) else shape.alpha,
+    )
+
+
+def training_plan(settings: TrainSettings) -> TrainingPlan:
+    """Return what the settings say about learning."""
+    prior, precision = settings.prior, settings.precision
+    return TrainingPlan(
+        **{name: getattr(settings, name) for name in LEARNING},
+        pretrain_epochs=prior.pretrain_epochs if isinstance(prior, MixturePrior) else 0,
+        augmentation=Augmentation(**settings.augmentation.model_dump()),
+        precision=fast_precision(choose_device()) if precision == "auto" else precision,
+    )
+
+
+def _condition_codes(
+    cells: pd.DataFrame, uses: NDArray[np.str_], settings: TrainSettings
+) -> tuple[NDArray[np.int64] | None, list[str]]:
+    """Return the condition of each cell as a number, and their names; -1 where training never sees it."""
+    if isinstance(settings.condition, NoCondition):
+        return None, []
+    column = cells[settings.condition.by].astype(str)
+    names = sorted(set(column[uses == "train"]))
+    return pd.Categorical(column, categories=names).codes.astype(np.int64), names
 
 
 def _keep(objects: Objects, key: str, trained: TrainedVAE) -> Digests:
@@ -157,7 +220,7 @@ def _keep(objects: Objects, key: str, trained: TrainedVAE) -> Digests:
     return {folder("model", key, name): digest(content) for name, content in files.items()}
 
 
-def read_model(objects: Objects, model: Handle) -> ConvVAE:
+def read_model(objects: Objects, model: Handle) -> VAE:
     """Return the network of a model artifact."""
     return load_model(objects.get(folder("model", model.key, "model.pt")))
 
@@ -180,7 +243,10 @@ def loss_panels(history: list[dict[str, float]]) -> dict[str, dict[str, list[flo
     return panels
 
 
-def _show(run: Run, trained: TrainedVAE, ncyx: NDArray[Any]) -> None:
-    few = ncyx[np.linspace(0, len(ncyx) - 1, min(EXAMPLES, len(ncyx))).astype(int)]
-    run.picture("reconstructions", reconstructions(few, reconstruct(trained.model, few)))
+def _show(run: Run, trained: TrainedVAE, patches: PatchSet) -> None:
+    few = np.unique(np.linspace(0, len(patches) - 1, min(EXAMPLES, len(patches))).astype(np.int64))
+    rows = few if patches.rows is None else patches.rows[few]
+    chosen = PatchSet(patches.source, rows, patches.codes)
+    shown = unit_range(np.asarray(patches.source[rows]))
+    run.picture("reconstructions", reconstructions(shown, reconstruct(trained.model, chosen)))
     run.picture("losses", loss_curves(loss_panels(trained.history)))

@@ -1,16 +1,19 @@
 """Models and training states as bytes; nothing is unpickled but tensors, numbers, text and containers."""
 
+import copy
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from tasks.models.vae import ConvVAE, VAEConfig
+from tasks.models.plan import TrainingPlan
+from tasks.models.vae import VAE, VAEConfig
 
-MODEL_KIND = "chipcyte vae, format 1"
-STATE_KIND = "chipcyte vae training state, format 1"
+MODEL_KIND = "chipcyte vae, format 2"
+STATE_KIND = "chipcyte vae training state, format 2"
 _ZIP_MAGIC = b"PK\x03\x04"
 _UNREADABLE = (
     RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError
@@ -20,12 +23,12 @@ TrainingState = dict[str, Any]
 """Plain containers and tensors: config, plan, epoch (last finished), model, optimizer, history."""
 
 
-def save_model(model: ConvVAE) -> bytes:
+def save_model(model: VAE) -> bytes:
     """Config and weights of a network as one file's bytes; equal networks on one machine give equal bytes."""
     return _pack({"kind": MODEL_KIND, "config": asdict(model.config), "weights": _on_cpu(model.state_dict())})
 
 
-def load_model(data: bytes, expected: VAEConfig | None = None) -> ConvVAE:
+def load_model(data: bytes, expected: VAEConfig | None = None) -> VAE:
     """Network from the bytes of `save_model`, on the CPU.
 
     Parameters
@@ -47,7 +50,7 @@ def load_model(data: bytes, expected: VAEConfig | None = None) -> ConvVAE:
             f"expected a model of {expected}, found {config}: load the model made for these patches"
         )
     with torch.device("meta"):
-        model = ConvVAE(config)
+        model = VAE(config)
     model.to_empty(device="cpu")
     try:
         model.load_state_dict(content["weights"])
@@ -72,6 +75,38 @@ def load_state(data: bytes) -> TrainingState:
     state = _unpack(data, STATE_KIND)
     del state["kind"]
     return state
+
+
+def state_of(
+    model: VAE, plan: TrainingPlan, optimizer: torch.optim.Optimizer, history: Sequence[dict[str, float]]
+) -> TrainingState:
+    """Snapshot of a training after its last epoch; further steps do not change it."""
+    state = {
+        "config": asdict(model.config),
+        "plan": asdict(plan),
+        "epoch": len(history),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": list(history),
+    }
+    return copy.deepcopy(state)  # state_dict gives views that the next step would change
+
+
+def check_resumable(config: VAEConfig, plan: TrainingPlan, state: TrainingState) -> None:
+    """ValueError unless a state is of the same model and plan; a constant step may have other epochs."""
+    free = {"epochs": None} if plan.schedule == "constant" else {}
+    wanted = {"model": asdict(config), **asdict(plan), **free}
+    stored = {"model": asdict(config_from(state)), **state["plan"], **free}
+    differing = [name for name in wanted if wanted[name] != stored.get(name)]
+    if differing:
+        raise ValueError(
+            "expected a training state of the same model and plan, found other values of "
+            f"{', '.join(differing)}: start without it, or use the settings it was made with ({stored})"
+        )
+    if state["epoch"] > plan.epochs:
+        raise ValueError(
+            f"expected a state of epoch {plan.epochs} or earlier, found epoch {state['epoch']}: raise epochs"
+        )
 
 
 def config_from(content: dict[str, Any]) -> VAEConfig:

@@ -1,8 +1,10 @@
-"""Which device learns, and how it stays reproducible."""
+"""Which device learns, in which numbers, and how it stays reproducible."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from tasks.models.plan import Precision
 
 
 def choose_device() -> torch.device:
@@ -14,6 +16,19 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def fast_precision(device: torch.device) -> Precision:
+    """Numbers in which a device multiplies fastest: bfloat16 where it has units for them, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    has_tiles = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return "bfloat16" if has_tiles else "float32"
+
+
+def multiplying_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Context in which layers multiply in these numbers; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def reproducible_kernels(device: torch.device) -> AbstractContextManager[None]:
     """Context in which cuDNN takes only deterministic algorithms; on other devices it changes nothing."""
     if device.type != "cuda":
@@ -21,11 +36,9 @@ def reproducible_kernels(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
-def mixed_precision(device: torch.device) -> AbstractContextManager[None]:
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
     """Context that computes in half precision where that is faster: on CUDA, and on CPUs with AMX.
 
     Both take bfloat16, which has the range of float32, so that losses need no scaling.
     """
-    if device.type == "cuda" or (device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+    return multiplying_in(fast_precision(device), device)

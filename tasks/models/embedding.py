@@ -3,26 +3,27 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.models.batches import Float32Array, PatchSource, ordered_rows, read_patches
-from tasks.models.vae import ConvVAE
+from tasks.models.batches import Float32Array, Loader, PatchSet, PatchSource, as_set
+from tasks.models.vae import VAE
 
-BatchFunction = Callable[[Tensor], Tensor]
+BatchFunction = Callable[[Tensor, Tensor | None], Tensor]
 
 
-def embed(model: ConvVAE, ncyx: PatchSource, batch_size: int = 256) -> Float32Array:
-    """Posterior means of patches, read `batch_size` at a time.
+def embed(model: VAE, patches: PatchSource | PatchSet, batch_size: int = 256) -> Float32Array:
+    """Posterior means of patches, `batch_size` at a time, read a few shards ahead.
 
     Parameters
     ----------
     model
         Trained network, on any device.
-    ncyx
-        Patches (n, c, y, x), float32 in [0, 1].
+    patches
+        Patches (n, c, y, x) as `PatchSource` says.
     batch_size
-        Patches in memory at once, 1 or more; the means change by no more than rounding with it.
+        Patches encoded at once, 1 or more; the means change by no more than rounding with it.
 
     Returns
     -------
@@ -34,28 +35,56 @@ def embed(model: ConvVAE, ncyx: PatchSource, batch_size: int = 256) -> Float32Ar
     ValueError
         The patches do not have the network's shape, or do not lie in [0, 1].
     """
-    means = np.empty((ncyx.shape[0], model.config.latent), dtype=np.float32)
-    return _apply(model, ncyx, batch_size, means, lambda batch: model.encode(batch)[0])
+    chosen = as_set(patches)
+    means = np.empty((len(chosen), model.config.latent), dtype=np.float32)
+    return _apply(model, chosen, batch_size, means, lambda batch, _: model.encode(batch)[0])
 
 
-def reconstruct(model: ConvVAE, ncyx: PatchSource, batch_size: int = 256) -> Float32Array:
+def embed_joined(model: VAE, patches: PatchSet, batch_size: int = 256) -> Float32Array:
+    """Posterior means joined with the condition of each patch, Z' (n, joined); otherwise as `embed`.
+
+    These numbers contain what was told of a cell. Whoever scores them against what was told, or anything that
+    hangs on it, has to say so.
+    """
+    joined = np.empty((len(patches), model.config.joined), dtype=np.float32)
+    return _apply(
+        model, patches, batch_size, joined, lambda batch, codes: model.joined(model.encode(batch)[0], codes)
+    )
+
+
+def reconstruct(model: VAE, patches: PatchSource | PatchSet, batch_size: int = 256) -> Float32Array:
     """Patches as the network sees them, float32 (n, c, y, x) in [0, 1]; otherwise as `embed`."""
-    images_ncyx = np.empty(ncyx.shape, dtype=np.float32)
-    return _apply(model, ncyx, batch_size, images_ncyx, lambda batch: model(batch)[0])
+    chosen = as_set(patches)
+    images_ncyx = np.empty((len(chosen), *chosen.shape_cyx), dtype=np.float32)
+    return _apply(model, chosen, batch_size, images_ncyx, lambda batch, codes: model(batch, codes)[0])
+
+
+def most_probable_clusters(model: VAE, latents: Float32Array) -> npt.NDArray[np.int64]:
+    """Cluster (n,) of each latent mean (n, latent) under the network's own mixture prior (VaDE).
+
+    Raises
+    ------
+    ValueError
+        The network's prior is no mixture.
+    """
+    if model.prior is None:
+        raise ValueError("expected a network with a mixture prior, found one without: train with clusters")
+    with torch.inference_mode():
+        found = model.prior.responsibilities(torch.from_numpy(latents)).argmax(1)
+    return found.numpy().astype(np.int64)
 
 
 def _apply(
-    model: ConvVAE,
-    ncyx: PatchSource,
-    batch_size: int,
-    out: Float32Array,
-    function: BatchFunction,
+    model: VAE, patches: PatchSet, batch_size: int, out: Float32Array, function: BatchFunction
 ) -> Float32Array:
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of 1 or more, found {batch_size}: raise it")
     device = next(model.parameters()).device
+    row = 0
     with torch.inference_mode():
-        for rows in ordered_rows(ncyx.shape[0], batch_size):
-            batch = torch.from_numpy(read_patches(ncyx, rows)).to(device)
-            out[rows] = function(batch).cpu().numpy()
+        for batch in Loader(patches, batch_size).ordered():
+            codes = None if batch.codes is None else torch.from_numpy(batch.codes).to(device)
+            found = function(torch.from_numpy(batch.ncyx).to(device), codes)
+            out[row : row + len(found)] = found.cpu().numpy()
+            row += len(found)
     return out

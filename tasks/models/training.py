@@ -1,36 +1,27 @@
-"""The training loop of the variational autoencoder: seeded, resumable after any epoch, silent."""
+"""The training loop of the variational autoencoders: seeded, resumable after any epoch, silent."""
 
 import copy
-import math
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import get_args
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from tasks.models.batches import (
-    Float32Array,
-    PatchSource,
-    epoch_rng,
-    ordered_rows,
-    random_flips,
-    read_patches,
-    shuffled_rows,
-)
-from tasks.models.checkpoints import TrainingState, config_from
-from tasks.models.device import choose_device, reproducible_kernels
-from tasks.models.losses import Reconstruction, VAELoss, vae_loss
-from tasks.models.vae import ConvVAE, VAEConfig, sample_latents, seeded_vae
+from tasks.models.alarms import ACTIVE_NATS, EpochMetrics
+from tasks.models.augmentation import augmented
+from tasks.models.batches import Batch, Float32Array, Loader, PatchSet, PatchSource, as_set, epoch_rng
+from tasks.models.checkpoints import TrainingState, check_resumable, state_of
+from tasks.models.device import choose_device, multiplying_in, reproducible_kernels
+from tasks.models.losses import VAELoss, normal_divergence, vae_loss, view_disagreement
+from tasks.models.plan import TrainingPlan
+from tasks.models.vae import VAE, VAEConfig, sample_latents, seeded_vae
 
 VALIDATION_EPOCH = 0
 """Validation draws its latents as this epoch does, so that its loss changes with the weights alone."""
-ACTIVE_NATS = 0.01
-"""A latent dimension counts as active when its mean divergence exceeds this; none active means collapse."""
-
-EpochMetrics = dict[str, float]
-"""epoch (from 1), beta; with train_ and validation_ before: total, reconstruction and divergence (nats, means
-over patches), active_latents."""
+MIXTURE_PATCHES = 20_000
+"""Patches whose latents a mixture prior starts from, at most."""
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -38,55 +29,21 @@ class TrainingDivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """How the weights are found; equal plans, data, machine and number of threads give equal weights."""
-
-    epochs: int = 20
-    """Passes over the patches."""
-    batch_size: int = 64
-    """Patches in a step."""
-    learning_rate: float = 1e-3
-    """Step of Adam (Kingma and Ba, 2015)."""
-    loss: Reconstruction = "bce"
-    """Misfit of a pixel, "bce" or "mse"; see `vae_loss`."""
-    beta: float = 1.0
-    """Weight of the divergence in the loss."""
-    beta_warmup_epochs: int = 0
-    """Epochs in which that weight still rises linearly; holds off collapse (Bowman et al., 2016)."""
-    flips: bool = True
-    """Flip patches up-down and left-right at random; both together are a turn by 180 degrees."""
-    seed: int = 0
-    """Decides starting weights, order, flips and drawn latents."""
-
-    def __post_init__(self) -> None:
-        if self.loss not in get_args(Reconstruction):
-            raise ValueError(f"expected a loss out of {get_args(Reconstruction)}, found {self.loss!r}")
-        least_of = {"epochs": 1, "batch_size": 1, "beta": 0, "beta_warmup_epochs": 0, "seed": 0}
-        for name, least in least_of.items():
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)}: raise it")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"expected a positive learning_rate, found {self.learning_rate}: try 0.001")
-
-    def beta_at(self, epoch: int) -> float:
-        """Weight of the divergence in an epoch (from 1)."""
-        return self.beta * min(1.0, epoch / (self.beta_warmup_epochs + 1))
-
-
-@dataclass(frozen=True)
 class TrainedVAE:
     """A network on the CPU and how it came to be."""
 
-    model: ConvVAE
+    model: VAE
     history: list[EpochMetrics]
     """One record an epoch; during a beta warm-up their totals weigh the divergence differently."""
+    busy_share: float = 1.0
+    """Share of the time, 0 to 1, in which the loop did not wait for patches to be read."""
 
 
 def train_vae(
     model_config: VAEConfig,
     plan: TrainingPlan,
-    train_ncyx: PatchSource,
-    validation_ncyx: PatchSource | None = None,
+    train: PatchSource | PatchSet,
+    validation: PatchSource | PatchSet | None = None,
     *,
     device: torch.device | None = None,
     resume: TrainingState | None = None,
@@ -106,21 +63,21 @@ def train_vae(
         Shape of patches and network.
     plan
         Epochs, step, loss, seed.
-    train_ncyx, validation_ncyx
-        Patches (n, c, y, x), float32 in [0, 1], read a batch at a time; validation patches are not flipped.
+    train, validation
+        Patches, read a few shards at a time; validation patches are not augmented.
     device
-        Where to compute; None chooses CUDA, MPS or the CPU.
+        Where to train; None takes the best there is.
     resume
-        State of an earlier run with the same config and plan; only `epochs` may be larger.
+        State of an earlier, killed training of the same model and plan; `epochs` alone may differ.
     on_epoch
-        Called with the metrics after each epoch.
+        Called after each epoch with its metrics.
     on_checkpoint
-        Called after `on_epoch` with a state that later epochs leave alone.
+        Called after each epoch with all that `resume` needs, a snapshot.
 
     Returns
     -------
     TrainedVAE
-        The network after the last epoch, and the metrics of all epochs, those before the resumption included.
+        The network and the metrics of all epochs, those before the resumption included.
 
     Raises
     ------
@@ -129,138 +86,196 @@ def train_vae(
     TrainingDivergedError
         The loss or a weight is not finite; the text names the epoch.
     """
-    _check_patches(model_config, train_ncyx, "training")
-    if validation_ncyx is not None:
-        _check_patches(model_config, validation_ncyx, "validation")
-    run = _start(model_config, plan, device or choose_device(), resume)
+    sets = {"training": as_set(train)} | ({} if validation is None else {"validation": as_set(validation)})
+    _check(model_config, plan, sets)
+    run = _start(model_config, plan, device or choose_device(), sets, resume)
+    began = time.perf_counter()
     with reproducible_kernels(run.device):
         for epoch in range(len(run.history) + 1, plan.epochs + 1):
-            run.history.append(_epoch(run, train_ncyx, validation_ncyx, epoch))
+            run.history.append(_epoch(run, epoch))
             if on_epoch is not None:
                 on_epoch(dict(run.history[-1]))
             if on_checkpoint is not None:
-                on_checkpoint(_state(run, epoch))
-    return TrainedVAE(run.model.to("cpu"), run.history)
+                on_checkpoint(state_of(run.model, plan, run.optimizer, run.history))
+    waited = sum(loader.waited_s for loader in run.loaders.values()) / (time.perf_counter() - began + 1e-9)
+    return TrainedVAE(run.model.to("cpu"), run.history, busy_share=1.0 - waited)
 
 
 @dataclass
 class _Run:
     plan: TrainingPlan
-    model: ConvVAE
+    model: VAE
     optimizer: torch.optim.Adam
     device: torch.device
+    loaders: dict[str, Loader]
     history: list[EpochMetrics] = field(default_factory=list)
 
 
 @dataclass
 class _Sums:
-    patches: int = 0
-    parts: dict[str, float] = field(default_factory=dict)
-    per_latent: torch.Tensor | float = 0.0
+    """Sums over the patches of an epoch; kept as tensors, for a number a step would stop the device."""
 
-    def add(self, loss: VAELoss) -> None:
-        for name in ("total", "reconstruction", "divergence"):
-            self.parts[name] = self.parts.get(name, 0.0) + getattr(loss, name).sum().item()
-        self.per_latent = self.per_latent + loss.divergence_per_latent.detach() * len(loss.total)
-        self.patches += len(loss.total)
+    patches: int = 0
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, loss: VAELoss, views: Tensor | None) -> None:
+        count = len(loss.total)
+        parts = {name: getattr(loss, name).sum() for name in ("total", "reconstruction", "divergence")}
+        parts["latents"] = loss.divergence_per_latent * count
+        parts["channels"] = loss.reconstruction_per_channel * count
+        if views is not None:
+            parts["views"] = views.sum()
+        for name, part in parts.items():
+            self.parts[name] = self.parts.get(name, torch.zeros_like(part)) + part.detach()
+        self.patches += count
 
     def means(self, prefix: str) -> EpochMetrics:
-        means = {f"{prefix}_{name}": total / self.patches for name, total in self.parts.items()}
-        active = torch.as_tensor(self.per_latent) > ACTIVE_NATS * self.patches
-        return {**means, f"{prefix}_active_latents": float(active.sum())}
+        parts = {name: part.cpu().double() / self.patches for name, part in self.parts.items()}
+        latents, channels = parts.pop("latents"), parts.pop("channels")
+        found = {name: part.item() for name, part in parts.items()}
+        found["active_latents"] = float((latents > ACTIVE_NATS).sum())
+        found |= {f"divergence_latent_{i}": nats for i, nats in enumerate(latents.tolist())}
+        found |= {f"reconstruction_channel_{i}": nats for i, nats in enumerate(channels.tolist())}
+        return {f"{prefix}_{name}": value for name, value in found.items()}
 
 
-def _epoch(
-    run: _Run, train_ncyx: PatchSource, validation_ncyx: PatchSource | None, epoch: int
-) -> EpochMetrics:
+def _epoch(run: _Run, epoch: int) -> EpochMetrics:
     metrics = {"epoch": float(epoch), "beta": run.plan.beta_at(epoch)}
-    metrics |= _train_epoch(run, train_ncyx, epoch)
-    if validation_ncyx is not None:
-        metrics |= _validate(run, validation_ncyx, metrics["beta"])
+    if run.model.prior is not None and epoch == run.plan.pretrain_epochs + 1:
+        run.model.prior.start_from(_few_latents(run), run.plan.seed)
+    metrics |= _train_epoch(run, epoch)
+    if "validation" in run.loaders:
+        metrics |= _validate(run, epoch)
     return metrics
 
 
-def _train_epoch(run: _Run, train_ncyx: PatchSource, epoch: int) -> EpochMetrics:
+def _train_epoch(run: _Run, epoch: int) -> EpochMetrics:
     plan, rng, sums = run.plan, epoch_rng(run.plan.seed, epoch), _Sums()
-    for rows in shuffled_rows(train_ncyx.shape[0], plan.batch_size, rng):
-        ncyx = read_patches(train_ncyx, rows)
-        loss = _loss(run, random_flips(ncyx, rng) if plan.flips else ncyx, rng, plan.beta_at(epoch))
-        sums.add(loss)
-        _require_finite(loss.total, "loss", epoch, plan)
+    finite = torch.ones((), dtype=torch.bool, device=run.device)
+    for batch in run.loaders["training"].shuffled(rng):
+        _set_step(run, epoch - 1 + sums.patches / len(run.loaders["training"].patches))
+        views = _view_loss(run, batch, rng) if plan.view_weight else None
+        loss = _loss(run, _changed(batch, plan, rng), rng, epoch)
+        sums.add(loss, views)
+        total = plan.reconstruction_weight * loss.total.mean()
+        if views is not None:
+            total = total + plan.view_weight * views.mean()
         run.optimizer.zero_grad(set_to_none=True)
-        loss.total.mean().backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
+        finite &= total.detach().isfinite()
+    _require_finite(finite, "loss", epoch, plan)
     for weights in run.model.parameters():  # the last step has no loss after it
-        _require_finite(weights, "weights", epoch, plan)
+        _require_finite(weights.isfinite().all(), "weights", epoch, plan)
     return sums.means("train")
 
 
-def _validate(run: _Run, validation_ncyx: PatchSource, beta: float) -> EpochMetrics:
+def _validate(run: _Run, epoch: int) -> EpochMetrics:
     rng, sums = epoch_rng(run.plan.seed, VALIDATION_EPOCH), _Sums()
     with torch.no_grad():
-        for rows in ordered_rows(validation_ncyx.shape[0], run.plan.batch_size):
-            sums.add(_loss(run, read_patches(validation_ncyx, rows), rng, beta))
+        for batch in run.loaders["validation"].ordered():
+            sums.add(_loss(run, batch, rng, epoch), None)
     return sums.means("validation")
 
 
-def _loss(run: _Run, ncyx: Float32Array, rng: np.random.Generator, beta: float) -> VAELoss:
-    batch = torch.from_numpy(ncyx).to(run.device)
-    mean, log_variance = run.model.encode(batch)
-    noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(run.device)
-    logits = run.model.decode(sample_latents(mean, log_variance, noise))
-    return vae_loss(logits, batch, (mean, log_variance), kind=run.plan.loss, beta=beta)
+def _loss(run: _Run, batch: Batch, rng: np.random.Generator, epoch: int) -> VAELoss:
+    model, plan = run.model, run.plan
+    patches = _on(run.device, batch.ncyx)
+    codes = None if batch.codes is None else torch.from_numpy(batch.codes).to(run.device)
+    with multiplying_in(plan.precision, run.device):
+        mean, log_variance = model.encode(patches)
+        latents = mean
+        if epoch > plan.pretrain_epochs:
+            noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(run.device)
+            latents = sample_latents(mean, log_variance, noise)
+        logits = model.decode(latents, codes)
+    if model.prior is None or epoch <= plan.pretrain_epochs:
+        divergence = normal_divergence(mean, log_variance)
+    else:
+        divergence = model.prior.divergence(mean, log_variance, latents)
+    beta = plan.beta_at(epoch)
+    return vae_loss(logits.float(), patches, divergence, kind=plan.loss, beta=beta, free_nats=plan.free_nats)
 
 
-def _require_finite(values: torch.Tensor, what: str, epoch: int, plan: TrainingPlan) -> None:
-    if not torch.isfinite(values).all():
+def _view_loss(run: _Run, batch: Batch, rng: np.random.Generator) -> Tensor:
+    """How badly two augmented views of each patch find each other, (n,)."""
+    views = [augmented(batch.ncyx, run.plan.augmentation, rng) for _ in range(2)]
+    assert run.model.projector is not None
+    with multiplying_in(run.plan.precision, run.device):
+        means = run.model.encode(_on(run.device, np.concatenate(views)))[0]
+        first, second = run.model.projector(means).float().chunk(2)
+    return view_disagreement(first, second, run.plan.view_temperature)
+
+
+def _changed(batch: Batch, plan: TrainingPlan, rng: np.random.Generator) -> Batch:
+    return Batch(augmented(batch.ncyx, plan.augmentation, rng), batch.codes)
+
+
+def _on(device: torch.device, ncyx: Float32Array) -> Tensor:
+    return torch.from_numpy(ncyx).to(device, memory_format=torch.channels_last)
+
+
+def _set_step(run: _Run, epochs_done: float) -> None:
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.plan.learning_rate_at(epochs_done / run.plan.epochs)
+
+
+def _few_latents(run: _Run) -> Float32Array:
+    """Latent means of some training patches, drawn evenly."""
+    loader = run.loaders["training"]
+    step = max(1, len(loader.patches) // MIXTURE_PATCHES)
+    with torch.no_grad():
+        means = [
+            run.model.encode(_on(run.device, batch.ncyx[::step]))[0].cpu().numpy()
+            for batch in loader.ordered()
+        ]
+    return np.concatenate(means)
+
+
+def _require_finite(finite: Tensor, what: str, epoch: int, plan: TrainingPlan) -> None:
+    if not finite:
         raise TrainingDivergedError(
             f"expected finite {what}, found others in epoch {epoch} of {plan.epochs}: lower "
             f"learning_rate (now {plan.learning_rate}) or beta (now {plan.beta})"
         )
 
 
-def _check_patches(config: VAEConfig, ncyx: PatchSource, purpose: str) -> None:
-    expected = (config.in_channels, config.height_px, config.width_px)
-    if len(ncyx.shape) != 4 or tuple(ncyx.shape[1:]) != expected or ncyx.shape[0] < 1:
+def _check(config: VAEConfig, plan: TrainingPlan, sets: dict[str, PatchSet]) -> None:
+    for purpose, patches in sets.items():
+        if len(patches.source.shape) != 4 or patches.shape_cyx != config.shape_cyx or len(patches) < 1:
+            raise ValueError(
+                f"expected one {purpose} patch or more, (n, {', '.join(map(str, config.shape_cyx))}), found "
+                f"{len(patches)} of {tuple(patches.source.shape)}: extract patches first, or change the "
+                "model's config"
+            )
+        if patches.codes is not None and patches.codes.max() >= max(config.conditions, 1):
+            raise ValueError(
+                f"expected conditions below {config.conditions}, found {patches.codes.max()} among the "
+                f"{purpose} patches: raise the config's conditions"
+            )
+    if config.clusters and not 1 <= plan.pretrain_epochs < plan.epochs:
         raise ValueError(
-            f"expected one {purpose} patch or more, (n, {', '.join(map(str, expected))}), found "
-            f"{tuple(ncyx.shape)}: extract patches first, or change the model's config"
+            f"expected a mixture prior to start after 1 to {plan.epochs - 1} epochs of pretraining, found "
+            f"{plan.pretrain_epochs}: change pretrain_epochs or epochs"
         )
+    if (plan.view_weight > 0) != (config.projection > 0):
+        raise ValueError("expected a view_weight with a projection and none without: set both or neither")
 
 
-def _start(config: VAEConfig, plan: TrainingPlan, device: torch.device, resume: TrainingState | None) -> _Run:
+def _start(
+    config: VAEConfig,
+    plan: TrainingPlan,
+    device: torch.device,
+    sets: dict[str, PatchSet],
+    resume: TrainingState | None,
+) -> _Run:
     model = seeded_vae(config, seed=plan.seed).to(device)
-    run = _Run(plan, model, torch.optim.Adam(model.parameters(), lr=plan.learning_rate), device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, foreach=True)
+    loaders = {purpose: Loader(patches, plan.batch_size) for purpose, patches in sets.items()}
+    run = _Run(plan, model, optimizer, device, loaders)
     if resume is not None:
-        _check_resumable(config, plan, resume)
+        check_resumable(config, plan, resume)
         model.load_state_dict(resume["model"])
         run.optimizer.load_state_dict(copy.deepcopy(resume["optimizer"]))
         run.history = [dict(metrics) for metrics in resume["history"]]
     return run
-
-
-def _check_resumable(config: VAEConfig, plan: TrainingPlan, state: TrainingState) -> None:
-    wanted = {"model": asdict(config), **asdict(plan), "epochs": None}
-    stored = {"model": asdict(config_from(state)), **state["plan"], "epochs": None}
-    differing = [name for name in wanted if wanted[name] != stored.get(name)]
-    if differing:
-        raise ValueError(
-            "expected a training state of the same model and plan, found other values of "
-            f"{', '.join(differing)}: start without it, or use the settings it was made with ({stored})"
-        )
-    if state["epoch"] > plan.epochs:
-        raise ValueError(
-            f"expected a state of epoch {plan.epochs} or earlier, found epoch {state['epoch']}: raise epochs"
-        )
-
-
-def _state(run: _Run, epoch: int) -> TrainingState:
-    state = {
-        "config": asdict(run.model.config),
-        "plan": asdict(run.plan),
-        "epoch": epoch,
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "history": run.history,
-    }
-    return copy.deepcopy(state)  # state_dict gives views that the next step would change

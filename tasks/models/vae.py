@@ -1,13 +1,20 @@
-"""A convolutional variational autoencoder for cell patches of any size and number of channels."""
+"""Variational autoencoders for patches of any size and number of channels."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.models.bodies import bottleneck_cyx, conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from tasks.models.conditions import PlainJoin, RefinedJoin
+from tasks.models.mixture import MixturePrior
+
 SMALLEST_SIDE_PX = 8
 LOG_VARIANCE_BOUND = 10.0
+Body = Literal["conv", "dense"]
+Joining = Literal["none", "plain", "refined"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,21 @@ class VAEConfig:
     latent: int = 16
     """Numbers that describe one cell."""
     widths: tuple[int, ...] = (16, 32, 64)
-    """Feature maps after each halving of the patch; one more entry is one more halving."""
+    """"conv": feature maps after each halving of the patch; "dense": units of each hidden layer."""
+    body: Body = "conv"
+    """"conv": strided convolutions; "dense": every pixel to every unit."""
+    joining: Joining = "none"
+    """How the condition reaches the decoder: not at all, as further numbers, or "refined" (`RefinedJoin`)."""
+    conditions: int = 0
+    """Conditions told apart, numbered from 0; 0 where there is no joining."""
+    embedding: int = 8
+    """Numbers that stand for a condition, learned; only with a joining."""
+    alpha: float = 4.0
+    """"refined": 1 / alpha of the joined numbers are the condition's."""
+    clusters: int = 0
+    """Gaussians of the prior; 0 is the standard normal prior, more is VaDE's mixture."""
+    projection: int = 0
+    """Numbers in which two views of a patch are compared in training (`view_disagreement`); 0: never."""
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < SMALLEST_SIDE_PX:
@@ -31,35 +52,53 @@ class VAEConfig:
                 f"expected patches of {SMALLEST_SIDE_PX} px or more a side, found "
                 f"{self.height_px} x {self.width_px}: extract larger patches"
             )
-        counts = {"in_channels": self.in_channels, "latent": self.latent}
-        counts |= {f"widths[{i}]": width for i, width in enumerate(self.widths)}
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"expected {name} of 1 or more, found {count}: raise it")
+        least_of = {"in_channels": 1, "latent": 1, "embedding": 1, "clusters": 0, "projection": 0}
+        found = {name: (getattr(self, name), least) for name, least in least_of.items()}
+        found |= {f"widths[{i}]": (width, 1) for i, width in enumerate(self.widths)}
+        for name, (count, least) in found.items():
+            if count < least:
+                raise ValueError(f"expected {name} of {least} or more, found {count}: raise it")
         if not self.widths:
             raise ValueError("expected one width or more, found none: give for example widths=(16, 32, 64)")
+        for name, word, words in (("body", self.body, Body), ("joining", self.joining, Joining)):
+            if word not in get_args(words):
+                raise ValueError(f"expected a {name} out of {get_args(words)}, found {word!r}")
+        self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        if (self.joining == "none") != (self.conditions == 0) or self.conditions < 0:
+            raise ValueError(
+                f"expected conditions with a joining and none without, found {self.conditions} with "
+                f"{self.joining!r}: set both or neither"
+            )
+        if self.joining == "refined" and not 1 <= self.condition_share < self.latent:
+            raise ValueError(
+                f"expected alpha to leave some of {self.latent} latents to the cell and some to the "
+                f"condition, found {self.alpha}: choose one between 1 and {2 * self.latent}"
+            )
 
     @property
-    def bottleneck_cyx(self) -> tuple[int, int, int]:
-        """Shape of the last feature map: each halving rounds up, so that no pixel is lost."""
-        step = 2 ** len(self.widths)
-        return self.widths[-1], -(-self.height_px // step), -(-self.width_px // step)
+    def shape_cyx(self) -> tuple[int, int, int]:
+        """Shape of one patch."""
+        return self.in_channels, self.height_px, self.width_px
 
     @property
-    def padded_yx(self) -> tuple[int, int]:
-        """Patch sides rounded up to what the halvings need; the padding is cropped again after decoding."""
-        step = 2 ** len(self.widths)
-        _, rows, columns = self.bottleneck_cyx
-        return rows * step, columns * step
+    def condition_share(self) -> int:
+        """Numbers of the refined joined vector that are the condition's: latent / alpha, rounded."""
+        return round(self.latent / self.alpha) if self.alpha > 0 else 0
+
+    @property
+    def joined(self) -> int:
+        """Numbers the decoder gets."""
+        return self.latent + (self.embedding if self.joining == "plain" else 0)
 
 
-class ConvVAE(nn.Module):
-    """Convolutional variational autoencoder (Kingma and Welling, 2014, arXiv:1312.6114).
+class VAE(nn.Module):
+    """Variational autoencoder (Kingma and Welling, 2014, arXiv:1312.6114), plain or conditional.
 
-    The encoder halves the patch once for each width with strided 3 x 3 convolutions; a dense layer gives mean
-    and log-variance of a diagonal Gaussian. The decoder mirrors it. Patches whose sides are not multiples of
-    `2 ** len(widths)` are padded with zeros (a patch's background) below and to the right, and cropped after
-    decoding.
+    The encoder sees the patch alone, so that cells of a condition that was never seen can be embedded too.
+    The decoder gets the latents Z, joined with the embedding E of the condition where there is one (Sohn, Lee
+    and Yan, 2015): what E says, Z need not say, and the divergence makes it costly to say it twice.
 
     There is no normalisation layer: the network does the same in training and in evaluation, an image's
     result does not depend on its neighbours in the batch, and an epoch on a CPU takes 0.6 times as long as
@@ -74,13 +113,32 @@ class ConvVAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        bottleneck_cyx = config.bottleneck_cyx
-        features = bottleneck_cyx[0] * bottleneck_cyx[1] * bottleneck_cyx[2]
-        self.encoder = _encoder(config.in_channels, config.widths)
+        shape, widths, conv = config.shape_cyx, config.widths, config.body == "conv"
+        features = bottleneck_cyx(shape, widths).numel() if conv else widths[-1]
+        self.encoder = conv_encoder(shape, widths) if conv else dense_encoder(shape, widths)
         self.to_posterior = nn.Linear(features, 2 * config.latent)
-        self.from_latent = nn.Linear(config.latent, features)
-        self.decoder = _decoder(config.widths, config.in_channels)
+        self.join = _join(config)
+        self.from_latent = nn.Linear(config.joined, features)
+        self.decoder = conv_decoder(shape, widths) if conv else dense_decoder(shape, widths)
+        self.prior = MixturePrior(config.clusters, config.latent) if config.clusters else None
+        self.projector = _projector(config.latent, config.projection) if config.projection else None
         self.to(memory_format=torch.channels_last)
+
+    def features(self, ncyx: Tensor) -> Tensor:
+        """What the encoder finds in patches (n, c, y, x), before it is boiled down to the posterior."""
+        expected = self.config.shape_cyx
+        if ncyx.ndim != 4 or tuple(ncyx.shape[1:]) != expected:
+            raise ValueError(
+                f"expected patches (n, {', '.join(map(str, expected))}), found {tuple(ncyx.shape)}: "
+                "extract patches as for training, or train a model for this shape"
+            )
+        found: Tensor = self.encoder(ncyx)
+        return found
+
+    def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each float32 (n, latent), from `features`."""
+        mean, raw = self.to_posterior(features).float().chunk(2, dim=1)
+        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
 
     def encode(self, ncyx: Tensor) -> tuple[Tensor, Tensor]:
         """Gaussian posterior of each patch.
@@ -101,25 +159,27 @@ class ConvVAE(nn.Module):
         ValueError
             The patches have another shape than the config says.
         """
-        config = self.config
-        expected = (config.in_channels, config.height_px, config.width_px)
-        if ncyx.ndim != 4 or tuple(ncyx.shape[1:]) != expected:
-            raise ValueError(
-                f"expected patches (n, {', '.join(map(str, expected))}), found {tuple(ncyx.shape)}: "
-                "extract patches as for training, or train a model for this shape"
-            )
-        rows, columns = config.padded_yx
-        padded = functional.pad(ncyx, (0, columns - config.width_px, 0, rows - config.height_px))
-        mean, raw = self.to_posterior(self.encoder(padded).flatten(1)).chunk(2, dim=1)
-        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
+        return self.posterior(self.features(ncyx))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Logits (n, in_channels, height_px, width_px) of the patches that latents (n, latent) describe."""
-        features = functional.relu(self.from_latent(latents)).reshape(-1, *self.config.bottleneck_cyx)
-        logits: Tensor = self.decoder(features)
-        return logits[:, :, : self.config.height_px, : self.config.width_px]
+    def joined(self, latents: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Z', what the decoder gets: latents (n, latent), with the condition where the network has one.
 
-    def forward(self, ncyx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        `codes` are int64 (n,) from 0; -1, or None for all, is a condition that is not known, for which the
+        mean of all embeddings stands.
+        """
+        if self.join is None:
+            return latents
+        if codes is None:
+            codes = latents.new_full((len(latents),), -1, dtype=torch.int64)
+        found: Tensor = self.join(latents, codes)
+        return found
+
+    def decode(self, latents: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Logits (n, c, y, x) of the patches that latents (n, latent) describe; codes as in `joined`."""
+        logits: Tensor = self.decoder(functional.relu(self.from_latent(self.joined(latents, codes))))
+        return logits
+
+    def forward(self, ncyx: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct patches through the posterior's mean; nothing is drawn, in training mode neither.
 
         Training draws its latents with `sample_latents` instead, from a seeded generator.
@@ -128,6 +188,8 @@ class ConvVAE(nn.Module):
         ----------
         ncyx
             float32 patches in [0, 1], shape (n, in_channels, height_px, width_px).
+        codes
+            Condition of each patch, as in `joined`.
 
         Returns
         -------
@@ -135,7 +197,7 @@ class ConvVAE(nn.Module):
             Patches in [0, 1] of the input's shape, and the posterior, each (n, latent).
         """
         mean, log_variance = self.encode(ncyx)
-        return torch.sigmoid(self.decode(mean)), mean, log_variance
+        return torch.sigmoid(self.decode(mean, codes)), mean, log_variance
 
 
 def sample_latents(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
@@ -143,44 +205,43 @@ def sample_latents(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     return mean + torch.exp(0.5 * log_variance) * noise
 
 
-def seeded_vae(config: VAEConfig, *, seed: int) -> ConvVAE:
+def seeded_vae(config: VAEConfig, *, seed: int) -> VAE:
     """Build a network on the CPU whose starting weights depend on `config` and `seed` alone.
 
-    Weights follow Glorot and Bengio (2010), biases start at zero. Torch's global random state is neither read
-    nor changed, so trainings in parallel threads do not disturb each other.
+    Weights follow Glorot and Bengio (2010), embeddings of conditions the standard normal; biases start at
+    zero. Torch's global random state is neither read nor changed, so trainings in parallel threads do not
+    disturb each other.
     """
     with torch.device("meta"):
-        model = ConvVAE(config)
+        model = VAE(config)
     model.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
+        if parameter.ndim < 2:
             nn.init.zeros_(parameter)
+        elif name == "join.embeddings":
+            nn.init.normal_(parameter, generator=generator)
         else:
             nn.init.xavier_uniform_(parameter, generator=generator)
     return model
 
 
-def _encoder(in_channels: int, widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in zip((in_channels, *widths), widths, strict=False):
-        layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers)
+def _join(config: VAEConfig) -> PlainJoin | RefinedJoin | None:
+    if config.joining == "plain":
+        return PlainJoin(config.conditions, config.embedding)
+    if config.joining == "refined":
+        return RefinedJoin(config.conditions, config.embedding, config.latent, config.condition_share)
+    return None
 
 
-def _decoder(widths: tuple[int, ...], out_channels: int) -> nn.Sequential:
-    down = widths[::-1]
-    layers: list[nn.Module] = []
-    for before, after in zip(down, (*down[1:], out_channels), strict=True):
-        doubling = nn.ConvTranspose2d(before, after, kernel_size=3, stride=2, padding=1, output_padding=1)
-        layers += [doubling, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])  # the last layer gives logits
+def _projector(latent: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(latent, 2 * out), nn.ReLU(), nn.Linear(2 * out, out))
 
 
 class LatentMeans(nn.Module):
     """The encoder alone, as others use a trained network: patches (n, c, y, x) in, means (n, latent) out."""
 
-    def __init__(self, vae: ConvVAE) -> None:
+    def __init__(self, vae: VAE) -> None:
         super().__init__()
         self.vae = vae
 

@@ -29,7 +29,7 @@ def test_every_patch_has_a_latent_mean(learned):
 
 def test_held_out_cells_are_those_the_training_held_out(learned):
     cells = table_of(learned, learned.embedding).obs
-    expected = held_out(cells, QUICK.train.validation_share, QUICK.train.seed)
+    expected = held_out(cells, QUICK.train)
     assert cells["held_out"].tolist() == expected.tolist()
     assert cells["held_out"].sum() == learned.model.counts["validation_cells"]
 

@@ -7,7 +7,7 @@ import yaozarrs
 from storage import layout
 from storage.errors import InputError, MemoryBudgetError
 from storage.experiment import read_cells
-from tasks.dataset import read_patches
+from tasks.dataset import patch_source
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import Off
@@ -104,7 +104,7 @@ def test_a_plane_without_nuclei_gives_empty_results_all_the_way(value, store, tm
     assert made.patches.counts["patches"] == 0
     assert len(cells_of(store, made.patches)) == 0
     with pytest.raises(InputError, match="expected nuclei to learn from, found none"):
-        read_patches(store, [made.patches], SERIAL)
+        patch_source(store, [made.patches], SERIAL)
 
 
 def test_frames_are_labelled_each_by_itself(store, tmp_path):

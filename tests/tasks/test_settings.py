@@ -106,7 +106,7 @@ def test_a_missing_or_binary_file_is_said(tmp_path):
 
 def test_a_section_goes_into_a_key_as_plain_values_and_back():
     plain = question(TrainSettings(epochs=3))
-    assert plain["widths"] == [16, 32, 64]
+    assert plain["body"] == {"kind": "conv", "widths": [16, 32, 64]}
     assert TrainSettings.model_validate(plain) == TrainSettings(epochs=3)
 
 

@@ -6,15 +6,16 @@ import pytest
 
 from storage import records
 from storage.objects import open_store
-from tasks.dataset import held_out, read_cells, read_patches
+from tasks.dataset import held_out, patch_source, read_cells
 from tasks.settings import TrainSettings
 from tasks.stage import folder
 from tasks.tracking import Run
 from tasks.tracking.models import ModelReference
 from tasks.train import Tracking, loss_panels, read_history, read_model, registry_name, train
+from tasks.train_settings import ConvBody
 from tests.support import QUICK, SERIAL
 
-LONGER = TrainSettings(epochs=4, latent=3, widths=(8,), batch_size=16)
+LONGER = TrainSettings(epochs=4, latent=3, body=ConvBody(widths=(8,)), batch_size=16)
 
 
 def mlflow_run(learned):
@@ -77,7 +78,7 @@ def test_the_model_is_registered_and_says_the_same_as_the_one_in_the_store(learn
 
 def test_the_counts_are_those_of_the_split(learned):
     cells = read_cells(learned.objects, learned.patches)
-    hold = held_out(cells, QUICK.train.validation_share, QUICK.train.seed)
+    hold = held_out(cells, QUICK.train)
     assert learned.model.counts["validation_cells"] == hold.sum() > 0
     assert learned.model.counts["train_cells"] == (~hold).sum()
     assert set(cells["chip"][hold].astype(str)).isdisjoint(cells["chip"][~hold].astype(str))
@@ -154,6 +155,6 @@ def test_without_a_flow_run_nothing_is_linked():
 
 
 def test_the_patches_are_what_the_network_is_shown(learned):
-    ncyx = read_patches(learned.objects, learned.patches, SERIAL)
+    ncyx = patch_source(learned.objects, learned.patches, SERIAL)
     assert ncyx.shape[1:] == (1, 32, 32)
     assert np.isfinite(ncyx).all()

@@ -51,7 +51,7 @@ class Trap:
 
 def test_nothing_hidden_in_a_file_runs() -> None:
     zipped = io.BytesIO()
-    torch.save({"kind": "chipcyte vae, format 1", "config": Trap(), "weights": {}}, zipped)
+    torch.save({"kind": "chipcyte vae, format 2", "config": Trap(), "weights": {}}, zipped)
     for data in (zipped.getvalue(), pickle.dumps(Trap())):
         with pytest.raises(ValueError, match="expected the bytes of"):
             load_model(data)
@@ -69,7 +69,7 @@ def test_other_content_is_refused_by_name() -> None:
     assert load_state(state) == {"epoch": 1}
     with pytest.raises(ValueError, match="training state"):
         load_model(state)
-    with pytest.raises(ValueError, match="found 'chipcyte vae, format 1'"):
+    with pytest.raises(ValueError, match="found 'chipcyte vae, format 2'"):
         load_state(DATA)
     with pytest.raises(ValueError, match="found 'list'"):
         load_model(saved([1]))

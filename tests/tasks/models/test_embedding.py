@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.models.embedding import embed, reconstruct
+from tasks.models.batches import PatchSet
+from tasks.models.embedding import embed, embed_joined, most_probable_clusters, reconstruct
 from tasks.models.training import TrainingPlan, train_vae
 from tasks.models.vae import VAEConfig, seeded_vae
 from tests.tasks.models.blobs import ellipses_ncyx
@@ -30,18 +31,44 @@ def test_no_patches_give_no_rows() -> None:
     assert reconstruct(MODEL, none_ncyx).shape == (0, 1, 24, 24)
 
 
-def test_only_one_batch_is_read_at_a_time() -> None:
-    sizes: list[int] = []
+def test_rows_and_shards_of_a_source_are_read_as_they_lie() -> None:
+    reads: list[Any] = []
 
     class Reader:
         shape = (10, 1, 24, 24)
+        shard_edges = (0, 4, 8, 10)
 
         def __getitem__(self, rows: Any) -> Any:
-            sizes.append(rows.stop - rows.start)
+            reads.append(rows)
             return ellipses_ncyx(10)[rows]
 
     assert np.array_equal(embed(MODEL, Reader(), 4), embed(MODEL, ellipses_ncyx(10), 4))
-    assert sizes == [4, 4, 2]
+    assert reads == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    some = np.array([1, 2, 9])
+    few = embed(MODEL, PatchSet(Reader(), some))
+    np.testing.assert_allclose(few, embed(MODEL, ellipses_ncyx(10))[some], rtol=1e-4, atol=1e-5)
+
+
+def test_joined_numbers_hold_the_condition_and_the_latents_do_not() -> None:
+    config = VAEConfig(1, 24, 24, latent=5, widths=(8,), joining="plain", conditions=3, embedding=2)
+    model, ncyx = seeded_vae(config, seed=1), ellipses_ncyx(6)
+    codes = np.array([0, 1, 2, 0, 1, -1])
+    told = embed_joined(model, PatchSet(ncyx, codes=codes))
+    assert told.shape == (6, 7)
+    np.testing.assert_allclose(told[:, :5], embed(model, ncyx), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(told[0, 5:], told[3, 5:])
+    np.testing.assert_allclose(told[5, 5:], told[:3, 5:].mean(0), rtol=1e-5)
+
+
+def test_clusters_are_those_of_the_mixture_and_only_of_one() -> None:
+    model = seeded_vae(VAEConfig(1, 24, 24, latent=2, widths=(8,), clusters=2), seed=1)
+    assert model.prior is not None
+    with torch.no_grad():
+        model.prior.means.copy_(torch.tensor([[-2.0, 0.0], [2.0, 0.0]]))
+    latents = np.array([[3.0, 1.0], [-3.0, 5.0]], np.float32)
+    assert most_probable_clusters(model, latents).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="mixture prior"):
+        most_probable_clusters(MODEL, latents)
 
 
 def test_wrong_patches_and_batches_are_refused() -> None:

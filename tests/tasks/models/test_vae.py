@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.models.vae import LOG_VARIANCE_BOUND, ConvVAE, VAEConfig, sample_latents, seeded_vae
+from tasks.models.vae import LOG_VARIANCE_BOUND, VAE, VAEConfig, sample_latents, seeded_vae
 
 SIDES_PX = st.integers(min_value=8, max_value=65)
 
@@ -94,7 +94,7 @@ def test_export_keeps_the_batch_dynamic_through_a_file(side_px: int) -> None:
 
 
 def test_another_shape_is_refused_with_both_shapes() -> None:
-    model = ConvVAE(VAEConfig(1, 16, 16))
+    model = VAE(VAEConfig(1, 16, 16))
     with pytest.raises(ValueError, match=r"expected patches \(n, 1, 16, 16\), found \(2, 1, 16, 17\)"):
         model(torch.rand(2, 1, 16, 17))
     with pytest.raises(ValueError, match="expected patches"):
@@ -110,8 +110,43 @@ def test_another_shape_is_refused_with_both_shapes() -> None:
         {"in_channels": 0},
         {"widths": ()},
         {"widths": (8, 0)},
+        {"body": "graph"},
+        {"joining": "plain"},
+        {"conditions": 2},
+        {"joining": "refined", "conditions": 2, "alpha": 1.0},
+        {"joining": "refined", "conditions": 2, "alpha": 100.0},
+        {"clusters": -1},
     ],
 )
 def test_config_refuses_what_no_network_can_have(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         dataclasses.replace(VAEConfig(1, 16, 16), **change)
+
+
+@pytest.mark.parametrize(
+    "shape", [{"body": "dense", "widths": (20, 10)}, {"joining": "plain"}, {"joining": "refined"}]
+)
+def test_every_kind_gives_patches_back_in_their_shape(shape: dict[str, object]) -> None:
+    conditions = 3 if "joining" in shape else 0
+    config = VAEConfig(2, 11, 14, **{"latent": 8, "widths": (4, 8), "conditions": conditions, **shape})  # type: ignore[arg-type]
+    model, ncyx = seeded_vae(config, seed=1), torch.rand(3, 2, 11, 14)
+    assert model(ncyx)[0].shape == ncyx.shape
+
+
+def test_the_refined_join_gives_the_condition_its_share() -> None:
+    config = VAEConfig(1, 16, 16, latent=8, joining="refined", conditions=2, alpha=4.0)
+    model, latents = seeded_vae(config, seed=1), torch.randn(5, 8)
+    one, other = (model.joined(latents, torch.full((5,), code)) for code in (0, 1))
+    differs = (one != other).any(0)
+    assert differs.tolist() == [False] * 6 + [True] * 2
+    assert one.min() > 0
+    assert one.max() < 1
+
+
+def test_the_condition_changes_what_is_decoded_but_not_what_is_encoded() -> None:
+    model = seeded_vae(VAEConfig(1, 16, 16, joining="plain", conditions=2), seed=1)
+    ncyx = torch.rand(4, 1, 16, 16)
+    first, second = (model(ncyx, torch.full((4,), code)) for code in (0, 1))
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    torch.testing.assert_close(model(ncyx)[0], model(ncyx, torch.full((4,), -1))[0])
