@@ -22,7 +22,7 @@ from tasks.chunked import Units, run_units
 from tasks.kernels.histograms import plane_histogram
 from tasks.kernels.pyramid import downsample_labels
 from tasks.kernels.stitching import merge_ids, overlapping_pairs, provisional_labels, relabel
-from tasks.models.segmenter import Segmenter, load_segmenter
+from tasks.models.threshold import ThresholdSegmenter
 from tasks.settings import Resources, SegmentSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tiles import LabelTask, Tile, scratch_array, tiles_of
@@ -48,11 +48,10 @@ def segment(clean: Handle, store: str, settings: SegmentSettings, resources: Res
     return done
 
 
-def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> Segmenter:
+def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> ThresholdSegmenter:
     """Return the segmenter that the settings name, its lengths in px."""
     px_per_um = settings.diameter_px / settings.diameter_um if pixel_size_um is None else 1 / pixel_size_um
-    return load_segmenter(
-        settings.method,
+    return ThresholdSegmenter(
         diameter_px=settings.diameter_um * px_per_um,
         min_area_px=max(1, round(settings.min_area_um2 * px_per_um**2)),
     )

@@ -5,6 +5,7 @@ import typer
 from flows.cli.demo import demo
 from flows.cli.export import export
 from flows.cli.refine import refine_app
+from flows.cli.segment import segment
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
@@ -28,7 +29,7 @@ app.command(rich_help_panel=WHOLE)(plan)
 app.command(rich_help_panel=WHOLE)(run)
 app.command(rich_help_panel=STAGES)(ingest)
 for stage in HELP:
-    app.command(stage, rich_help_panel=STAGES)(stage_command(stage))
+    app.command(stage, rich_help_panel=STAGES)(segment if stage == "segment" else stage_command(stage))
 app.command(rich_help_panel=STAGES)(watch)
 app.add_typer(refine_app, name="refine", rich_help_panel=STAGES)
 app.command("list", rich_help_panel=LOOK)(list_records)

@@ -141,16 +141,21 @@ HELP = {
 }
 
 
+def run_stage(stage: str, common: Common, acquisition: list[str] | None, name: str | None) -> None:
+    """Go from the store's acquisitions as far as a stage, and show what was found."""
+    from storage.objects import normal_url, open_store
+
+    open_store(normal_url(common.store))
+    called = name or Path(common.store.rstrip("/")).name
+    found = _compute(common, "process", called, acquisitions=acquisition, until=stage)
+    common.show(found, lambda: print_result(found))
+
+
 def stage_command(stage: str) -> Any:
     """Return the command of one stage: it goes from the store's acquisitions as far as that stage."""
 
     def body(common: Common, acquisition: AcquisitionsOption = None, name: NameOption = None) -> None:
-        from storage.objects import normal_url, open_store
-
-        open_store(normal_url(common.store))
-        called = name or Path(common.store.rstrip("/")).name
-        found = _compute(common, "process", called, acquisitions=acquisition, until=stage)
-        common.show(found, lambda: print_result(found))
+        run_stage(stage, common, acquisition, name)
 
     body.__name__ = stage
     body.__doc__ = (

@@ -1,5 +1,6 @@
 """Percentiles without sorting: equal to `np.percentile` (linear), some ten times as fast on a large plane."""
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.kernels.compiling import compiled
 
+Parts = Callable[[], Iterable[NDArray[np.float32]]]
 _HALF_BITS: Final = np.uint32(16)
 _LOW_HALF: Final = np.uint32(0xFFFF)
 _SIGN: Final = np.uint32(0x80000000)
@@ -37,6 +39,24 @@ def percentiles_of(values: NDArray[np.float32], low: float, high: float) -> tupl
     ------
     ValueError
         If the percentiles are out of order, or there is no value.
+    """
+    return percentiles_in_parts(lambda: [values], low, high)
+
+
+def percentiles_in_parts(parts: Parts, low: float, high: float) -> tuple[float, float]:
+    """Find two percentiles of values that are never all in memory; as `percentiles_of`, to the last bit.
+
+    Parameters
+    ----------
+    parts
+        Called twice, gives the values part by part, in any order.
+    low, high
+        Percentiles, 0 <= low < high <= 100.
+
+    Raises
+    ------
+    ValueError
+        If the percentiles are out of order, or there is no value.
 
     Notes
     -----
@@ -44,19 +64,21 @@ def percentiles_of(values: NDArray[np.float32], low: float, high: float) -> tupl
     halves of those that share their upper half with a wanted rank.
     """
     require_percentiles(low, high)
-    if values.size == 0:
-        raise ValueError("percentiles: expected at least one value, found none; pass the pixels of a plane")
-    bits = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
-    ranks, shares = neighbours(values.size, low, high)
     counts = np.zeros(1 << 16, np.int64)
-    _count_upper_halves(bits, counts)
+    for values in parts():
+        _count_upper_halves(_bits(values), counts)
+    size = int(counts.sum())
+    if size == 0:
+        raise ValueError("percentiles: expected at least one value, found none; pass the pixels of a plane")
+    ranks, shares = neighbours(size, low, high)
     below = np.cumsum(counts)
     uppers = np.searchsorted(below, ranks, side="right")
     kinds, kind_of_rank = np.unique(uppers, return_inverse=True)
     kind_of_upper = np.full(counts.size, -1, np.int8)
     kind_of_upper[kinds] = np.arange(kinds.size)
     within = np.zeros((kinds.size, counts.size), np.int64)
-    _count_lower_halves(bits, kind_of_upper, within)
+    for values in parts():
+        _count_lower_halves(_bits(values), kind_of_upper, within)
     rest = ranks - (below - counts)[uppers]
     lowers = [
         np.searchsorted(np.cumsum(within[kind]), one, side="right")
@@ -65,6 +87,10 @@ def percentiles_of(values: NDArray[np.float32], low: float, high: float) -> tupl
     keys = (uppers.astype(np.uint32) << _HALF_BITS) | np.array(lowers, np.uint32)
     found = np.where(keys & _SIGN, keys ^ _SIGN, ~keys).astype(np.uint32).view(np.float32)
     return between(found.astype(np.float64), shares)
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint32)
 
 
 def neighbours(size: int, low: float, high: float) -> tuple[NDArray[np.int64], tuple[float, float]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.models.cellpose_blocks import CONVS_A_BLOCK, DownBlock, UpBlock, normed_conv
+from tasks.models.device import mixed_precision
 
 OUTPUT_MAPS = 3
 """Flow along y, flow along x (both times 5, as trained) and the logit of being in a cell."""
@@ -193,11 +194,8 @@ def style_of(deepest: Tensor) -> Tensor:
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """Context without gradients, and in half precision on a CUDA GPU; results are float32 all the same."""
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"),
-    ):
+    """Context without gradients, in half precision where that is faster; results are float32 all the same."""
+    with torch.inference_mode(), mixed_precision(device):
         yield
 
 

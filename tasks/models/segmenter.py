@@ -5,7 +5,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.models.network import NetworkSegmenter
+from tasks.models.networks import load_network
 from tasks.models.threshold import ThresholdSegmenter
+
+DEFAULT = "nuclei-small"
 
 
 class Segmenter(Protocol):
@@ -16,35 +20,22 @@ class Segmenter(Protocol):
     name
         As `load_segmenter` knows it.
     version
-        Raised whenever the same input may give other labels.
-    halo_px
-        How far beyond a pixel the image decides about the labels there: a tile that is seen with this margin
-        on each side gives the same nuclei as the whole plane, as long as the nuclei (and clumps of touching
-        ones) are smaller.
+        Another whenever the same input may give other labels.
     """
 
     @property
     def name(self) -> str: ...  # noqa: D102
 
     @property
-    def version(self) -> int: ...  # noqa: D102
+    def version(self) -> int | str: ...  # noqa: D102
 
-    @property
-    def halo_px(self) -> int: ...  # noqa: D102
-
-    def segment(
-        self, yx: NDArray[np.generic], *, histogram: NDArray[np.int64] | None = None
-    ) -> NDArray[np.uint32]:
-        """Label the nuclei of a plane or tile.
+    def segment(self, yx: NDArray[np.generic]) -> NDArray[np.uint32]:
+        """Label the nuclei of a plane.
 
         Parameters
         ----------
         yx
-            Image, axes y x, any real dtype. Floats in [0, 1] are taken as they are, and exactly 0 lies
-            outside the frame; anything else is stretched by its own range.
-        histogram
-            Counts of the whole plane's pixels above 0, in even bins of [0, 1]; a tile needs it to agree with
-            its plane. None: taken from `yx`.
+            Image, axes y x, any real dtype; nuclei bright.
 
         Returns
         -------
@@ -58,26 +49,24 @@ class Segmenter(Protocol):
         ...
 
 
-_SEGMENTERS = {"threshold": ThresholdSegmenter}
-
-
-def load_segmenter(name: str, **options: Any) -> Segmenter:
+def load_segmenter(name: str = DEFAULT, **options: Any) -> Segmenter:
     """Make a segmenter.
 
     Parameters
     ----------
     name
-        "threshold".
+        "nuclei-small", the network that is shipped; "threshold", which needs none; the file of a network of
+        Cellpose 1 to 4; or the name of one in Cellpose's folder of models. Nothing is downloaded.
     options
-        Fields of the segmenter's own class.
+        Fields of `ThresholdSegmenter`, or of `NetworkSegmenter` but the network.
 
     Raises
     ------
     ValueError
-        If the name is unknown; the error lists the known ones.
+        If there is no such network on this machine; the error says what there may be, and where to put it.
     TypeError
         If the segmenter has no such option.
     """
-    if name not in _SEGMENTERS:
-        raise ValueError(f"segmenter: expected one of {', '.join(sorted(_SEGMENTERS))}, found {name!r}")
-    return _SEGMENTERS[name](**options)
+    if name == ThresholdSegmenter.name:
+        return ThresholdSegmenter(**options)
+    return NetworkSegmenter(load_network(name), **options)

@@ -1,0 +1,207 @@
+"""Networks that predict flows, by name or file: what they ask of an image, and what they say of it."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tasks.models.cellpose_checkpoints import Cellpose4Error, load_cellpose
+from tasks.models.cellpose_fused import fused
+from tasks.models.cellpose_net import DEFAULT_DIAMETER_PX, OUTPUT_MAPS, ResidualUNet, inference
+from tasks.models.device import choose_device
+
+FLOW_SCALE = 5.0
+"""Networks of Cellpose's kind are trained on this many times the unit flows."""
+SHIPPED = ("nuclei-small",)
+WEIGHTS = Path(__file__).parent / "weights"
+CELLPOSE4 = ("cpsam_v2", "cpsam", "cpdino", "cpdino-vitb")
+NUCLEI_DIAMETER_PX = 17.0  # of Cellpose 1's "nuclei", whose file does not say it
+_PATCH_FEATURES = 8192  # features that a row of a patch holds at the finest scale: about what a cache does
+_OVERLAP_PX = 64
+_BYTES_A_FEATURE = 40  # of memory at the peak, for each pixel and feature of the finest scale
+_MOST_AT_ONCE = 16
+
+Maps = NDArray[np.float32]
+
+
+class FlowNetwork(Protocol):
+    """A network that tells of each pixel where its nucleus's centre lies.
+
+    Attributes
+    ----------
+    name
+        As it was asked for.
+    digest
+        SHA-256 of its weights, the first 16 digits: other weights may give other labels.
+    diameter_px
+        What nuclei are to be rescaled to.
+    any_diameter
+        Whether it takes nuclei as they are, of whatever diameter.
+    patch_px, overlap_px, multiple_px
+        The longest edge of an image that it is given at once, how much of two neighbours should be the same,
+        and what edges must be divisible by.
+    bytes_a_px
+        Memory it takes for each pixel of an image.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def diameter_px(self) -> float: ...  # noqa: D102
+
+    @property
+    def any_diameter(self) -> bool: ...  # noqa: D102
+
+    @property
+    def patch_px(self) -> int: ...  # noqa: D102
+
+    @property
+    def overlap_px(self) -> int: ...  # noqa: D102
+
+    @property
+    def multiple_px(self) -> int: ...  # noqa: D102
+
+    @property
+    def bytes_a_px(self) -> int: ...  # noqa: D102
+
+    def maps(self, nyx: NDArray[np.float32]) -> Maps:
+        """Predict the maps of images.
+
+        Parameters
+        ----------
+        nyx
+            Images, float32, shape (n, y, x), scaled so that 0 and 1 are the plane's 1st and 99th percentile.
+
+        Returns
+        -------
+        Float32, shape (n, 3, y, x): flow along y, flow along x (both times 5), logit of being in a nucleus.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ConvolutionalNetwork:
+    """A network of the architecture of Cellpose 1 to 3; see `FlowNetwork`."""
+
+    name: str
+    digest: str
+    diameter_px: float
+    net: ResidualUNet
+    device: torch.device
+
+    any_diameter = False
+    overlap_px = _OVERLAP_PX
+
+    @property
+    def multiple_px(self) -> int:  # noqa: D102
+        return self.net.config.multiple_px
+
+    @property
+    def patch_px(self) -> int:  # noqa: D102
+        step = max(self.multiple_px, 8)
+        return max(192, _PATCH_FEATURES // self.net.config.widths[0] // step * step)
+
+    @property
+    def bytes_a_px(self) -> int:  # noqa: D102
+        return _BYTES_A_FEATURE * self.net.config.widths[0]
+
+    def maps(self, nyx: NDArray[np.float32]) -> Maps:  # noqa: D102
+        n, height, width = nyx.shape
+        at_once = self._at_once(height * width)
+        found = np.empty((n, OUTPUT_MAPS, height, width), np.float32)
+        for start in range(0, n, at_once):
+            found[start : start + at_once] = self._maps(nyx[start : start + at_once])
+        return found
+
+    def _maps(self, nyx: NDArray[np.float32]) -> Maps:
+        n, height, width = nyx.shape
+        ncyx = torch.zeros((n, self.net.config.in_channels, height, width))
+        ncyx[:, 0] = torch.from_numpy(nyx)
+        with inference(self.device):
+            maps = self.net(ncyx.to(self.device, memory_format=torch.channels_last)).maps_ncyx
+        found: Maps = maps.cpu().numpy()
+        return found
+
+    def _at_once(self, pixels: int) -> int:
+        """How many images the device's memory holds; the CPU is as fast with one at a time."""
+        if self.device.type != "cuda":
+            return 1
+        free_bytes, _ = torch.cuda.mem_get_info(self.device)
+        return max(1, min(_MOST_AT_ONCE, free_bytes // 2 // (pixels * self.bytes_a_px)))
+
+
+def load_network(name: str) -> FlowNetwork:
+    """Return a network, read once a process.
+
+    Parameters
+    ----------
+    name
+        One that is shipped ("nuclei-small"); a file of Cellpose 1 to 4; or the name of one among Cellpose's
+        own models on this machine, such as "cyto3" or "cpsam". Nothing is ever downloaded.
+
+    Raises
+    ------
+    ValueError
+        There is no such network on this machine, or its file is none: the error says where to put one.
+    """
+    path = _path_of(name)
+    return _loaded(name, path, path.stat().st_mtime_ns)
+
+
+def cellpose_models() -> Path:
+    """Folder of Cellpose's own models on this machine, as the cellpose package looks for them."""
+    told = os.environ.get("CELLPOSE_LOCAL_MODELS_PATH")
+    return Path(told) if told else Path.home() / ".cellpose" / "models"
+
+
+def digest_of(path: Path) -> str:
+    """First 16 digits of the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def _path_of(name: str) -> Path:
+    places = [Path(name).expanduser(), cellpose_models() / name]
+    if name in SHIPPED:
+        places = [WEIGHTS / f"{name}.pt"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ValueError(
+        f"segmenter: expected 'threshold', {', '.join(map(repr, SHIPPED))}, or a network of Cellpose by file "
+        f"or name, found {name!r}, which is no file, neither by itself nor in {cellpose_models()}: put the "
+        "weights there, or set CELLPOSE_LOCAL_MODELS_PATH to the folder that holds them"
+    )
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, path: Path, _: int) -> FlowNetwork:
+    device, digest = choose_device(), digest_of(path)
+    if path.name in CELLPOSE4:
+        return _cellpose4(name, path, digest, device)
+    try:
+        net = load_cellpose(path)
+    except Cellpose4Error:
+        return _cellpose4(name, path, digest, device)
+    diameter_px = float(net.diam_mean)
+    if path.name.startswith("nucleitorch") and diameter_px == DEFAULT_DIAMETER_PX:
+        diameter_px = NUCLEI_DIAMETER_PX
+    return ConvolutionalNetwork(name, digest, diameter_px, fused(net).to(device), device)
+
+
+def _cellpose4(name: str, path: Path, digest: str, device: torch.device) -> FlowNetwork:
+    from tasks.models.cellpose4 import Cellpose4Network
+
+    make: Callable[..., FlowNetwork] = Cellpose4Network.load
+    return make(name, path, digest, device)
