@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from storage.errors import InputError, MissingInputError
 from tasks.preprocess_settings import PreprocessSettings as PreprocessSettings
+from tasks.refine_settings import RefineSettings as RefineSettings
 from tasks.sections import Section as Section
 from tasks.sections import WatchSettings as WatchSettings
 from tasks.train_settings import TrainSettings as TrainSettings
@@ -139,6 +140,7 @@ class Settings(Section):
     embed: EmbedSettings = EmbedSettings()
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
+    refine: RefineSettings = RefineSettings()
     watch: WatchSettings = WatchSettings()
     resources: Resources = Field(default_factory=Resources)
 

@@ -60,11 +60,11 @@ class Common:
         """Return the same options with another store."""
         return replace(self, store=store)
 
-    def settings(self) -> Any:
-        """Return the settings of the file, with those of `--set` over them."""
+    def settings(self, given: dict[str, Any] | None = None) -> Any:
+        """Return the settings of the file, with those of `--set` over them, then a command's own."""
         from tasks.settings import load_settings
 
-        return load_settings(self.config, dict(_assignment(text) for text in self.set))
+        return load_settings(self.config, dict(_assignment(text) for text in self.set) | (given or {}))
 
     def show(self, result: dict[str, Any], people: Callable[[], None]) -> None:
         """Print a result: one JSON object, or what `people` prints."""

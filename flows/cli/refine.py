@@ -6,7 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from flows.cli import progress
 from flows.cli.common import Common, command, out
+from flows.cli.stages import start_servers
+from flows.environment import home_folder
 
 CHANGES = ("kept", "reshaped", "added", "removed")
 
@@ -128,5 +131,123 @@ def _print_imported(result: dict[str, Any]) -> None:
         )
 
 
+@command
+def refine_train(
+    common: Common,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="nuclei-small, champion, scratch, or the file of a Cellpose network."),
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option("--widths", help="With --base scratch: feature maps, as 16,32,64,128.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", metavar="FOLDER", help="Pictures with masks that are in no store."),
+    ] = None,
+    simulated: Annotated[
+        int | None, typer.Option("--simulated", min=0, help="Simulated pictures to learn from as well.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Most steps of the optimiser.")] = None,
+    network: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the network as a Cellpose file.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name in Prefect and MLflow.")] = None,
+) -> None:
+    """Teach the segmenter all corrections so far; it is used from now on if it is better on held-out chips.
+
+    Nothing is learned from the chips that are held out, and the network becomes `champion` only if its AP
+    there grows by refine.margin. One that was killed goes on where it was.
+
+    Example: chipcyte refine train --store /data/store
+    """
+    settings = _settings(common, base, widths, simulated, steps)
+    target = None if network is None else str(network.expanduser().absolute())
+    folder = None if pairs is None else str(pairs.expanduser().resolve())
+    called = name or Path(common.store.rstrip("/")).name
+    _check(common.store, folder, target)
+    servers = start_servers()
+    from flows import refining
+
+    with progress.shown():
+        found = refining.refine_train(
+            store=common.store,
+            name=called,
+            tracking_uri=servers.mlflow_url,
+            settings=settings,
+            pairs=folder,
+            out=target,
+        )
+    result = refining.refined_json(found) | {"out": target}
+    common.show(result, lambda: _print_refined(result))
+
+
+def _settings(
+    common: Common, base: str | None, widths: str | None, simulated: int | None, steps: int | None
+) -> Any:
+    given: dict[str, Any] = {"base": base, "simulated": simulated, "steps": steps}
+    if widths is not None:
+        given["widths"] = [int(one) if one.strip().isdecimal() else one for one in widths.split(",")]
+    return common.settings({f"refine.{name}": value for name, value in given.items() if value is not None})
+
+
+def _check(store: str, pairs: str | None, target: str | None) -> None:
+    """Find wrong input before servers are started."""
+    home_folder().mkdir(parents=True, exist_ok=True)  # Prefect complains where it cannot put its profile
+    from storage.objects import open_store
+    from storage.pairs import find_pairs
+    from tasks.networks import out_file
+
+    if target is not None:
+        out_file(Path(target))
+    if pairs is not None:
+        find_pairs(Path(pairs))
+    open_store(store, create=pairs is not None)
+
+
+def _print_refined(result: dict[str, Any]) -> None:
+    table = Table(title="AP on the hold-out, all nuclei pooled", title_justify="left")
+    table.add_column("network")
+    for name in result["metrics"]["after"]:
+        table.add_column(name, justify="right")
+    for which in ("before", "in_use", "after"):
+        table.add_row(which, *(f"{value:.3f}" for value in result["metrics"][which].values()))
+    out.print(table)
+    champion = result["champion"]
+    now = f"{champion['name']}, version {champion['version']}" if champion else "the shipped network"
+    new = "This one segments from now on" if result["promoted"] else "Nothing changes; what segments is"
+    out.print(f"{new}: {now}", markup=False, soft_wrap=True)
+    out.print(result["uri"], markup=False, soft_wrap=True)
+
+
+@command
+def refine_rollback(common: Common) -> None:
+    """Return to the champion before; without one, to the shipped network. The next segment uses it.
+
+    Example: chipcyte refine rollback --store /data/store
+    """
+    from storage.objects import open_store
+
+    home_folder().mkdir(parents=True, exist_ok=True)
+    objects = open_store(common.store)
+    servers = start_servers()
+    from flows import refining
+
+    left, now = refining.roll_back(common.store, servers.mlflow_url)
+    result = {
+        "key": now.key if now else None,
+        "uri": objects.url,
+        "counts": {},
+        "metrics": {},
+        "reused": True,
+        "left": refining.champion_json(left),
+        "champion": refining.champion_json(now),
+    }
+    stands = f"{now.name}, version {now.version}" if now else "the shipped network"
+    common.show(result, lambda: out.print(f"From now on segments {stands}.", markup=False, soft_wrap=True))
+
+
 refine_app.command("export")(refine_export)
 refine_app.command("import")(refine_import)
+refine_app.command("train")(refine_train)
+refine_app.command("rollback")(refine_rollback)

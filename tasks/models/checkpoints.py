@@ -14,6 +14,7 @@ from tasks.models.vae import VAE, VAEConfig
 
 MODEL_KIND = "chipcyte vae, format 2"
 STATE_KIND = "chipcyte vae training state, format 2"
+REFINING_KIND = "chipcyte refining state, format 1"
 _ZIP_MAGIC = b"PK\x03\x04"
 _UNREADABLE = (
     RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError
@@ -107,6 +108,18 @@ def check_resumable(config: VAEConfig, plan: TrainingPlan, state: TrainingState)
         raise ValueError(
             f"expected a state of epoch {plan.epochs} or earlier, found epoch {state['epoch']}: raise epochs"
         )
+
+
+def save_refining(state: TrainingState) -> bytes:
+    """Bytes of a state that `refining.refine` handed to `on_checkpoint`, and of what else is to be kept."""
+    return _pack({"kind": REFINING_KIND, **state})
+
+
+def load_refining(data: bytes) -> TrainingState:
+    """State from the bytes of `save_refining`; ValueError if they are damaged or hold no such state."""
+    state = _unpack(data, REFINING_KIND)
+    del state["kind"]
+    return state
 
 
 def config_from(content: dict[str, Any]) -> VAEConfig:

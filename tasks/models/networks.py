@@ -155,7 +155,7 @@ def load_network(name: str) -> FlowNetwork:
     ValueError
         There is no such network on this machine, or its file is none: the error says where to put one.
     """
-    path = _path_of(name)
+    path = network_path(name)
     return _loaded(name, path, path.stat().st_mtime_ns)
 
 
@@ -171,7 +171,8 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _path_of(name: str) -> Path:
+def network_path(name: str) -> Path:
+    """Return the file of a network by name; ValueError if there is none, saying where to put it."""
     places = [Path(name).expanduser(), cellpose_models() / name]
     if name in SHIPPED:
         places = [WEIGHTS / f"{name}.pt"]

@@ -86,6 +86,13 @@ class Run:
             path.write_bytes(png)
             self.client.log_artifact(self.id, str(path), "pictures")
 
+    def file(self, name: str, content: bytes) -> None:
+        """Store bytes as `files/NAME`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(content)
+            self.client.log_artifact(self.id, str(path), "files")
+
     def page(self, name: str, html: str) -> None:
         """Store an HTML page as `NAME.html`."""
         self.client.log_text(self.id, html, f"{name}.html")
@@ -166,8 +173,8 @@ def tracked_run(experiment: str, name: str, *, tracking_uri: str, tags: Mapping[
     TrackingError
         If the server cannot be reached or the experiment was deleted.
     """
-    with _explained(tracking_uri):
-        client = _client(tracking_uri)
+    with explained(tracking_uri):
+        client = make_client(tracking_uri)
         experiment_id = _experiment_id(client, experiment, tracking_uri)
         about = {"mlflow.user": _user(), "mlflow.source.name": "chipcyte", **tags}
         run_id = client.create_run(experiment_id, run_name=name, tags=about).info.run_id
@@ -183,13 +190,14 @@ def log_to_run(tracking_uri: str, run_id: str) -> Run:
     TrackingError
         If the server cannot be reached or knows no such run.
     """
-    with _explained(tracking_uri):
-        client = _client(tracking_uri)
+    with explained(tracking_uri):
+        client = make_client(tracking_uri)
         experiment_id = client.get_run(run_id).info.experiment_id
     return Run(run_id, _page(tracking_uri, experiment_id, run_id), client)
 
 
-def _client(tracking_uri: str) -> Any:
+def make_client(tracking_uri: str) -> Any:
+    """Return MLflow's client for runs and registry of one server."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
@@ -235,7 +243,8 @@ def _page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
 
 
 @contextmanager
-def _explained(tracking_uri: str) -> Iterator[None]:
+def explained(tracking_uri: str) -> Iterator[None]:
+    """Turn MLflow's errors within the block into a TrackingError that says what to do."""
     from mlflow.exceptions import MlflowException
 
     try:

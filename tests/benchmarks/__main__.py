@@ -9,7 +9,7 @@ import sys
 
 from flows.environment import prepare_environment
 
-BENCHMARKS = ("codecs", "density", "ingest", "memory", "mosaic", "overhead", "preprocess")
+BENCHMARKS = ("codecs", "density", "ingest", "memory", "mosaic", "overhead", "preprocess", "refine")
 
 
 def main() -> None:

@@ -1,0 +1,96 @@
+"""What corrections give: AP on fields never seen, after 0, 100, 200 and 400 corrected nuclei.
+
+A small network (widths 8-16-32-64) learns from simulated pictures alone. Then it is given real pictures of
+the training part of DSB2018 in a random order, until they hold 100, 200 or 400 nuclei, and learns again from
+the base on all of them and the simulated ones. All pictures of the held-out fields are segmented as by users:
+the diameter is found in each picture.
+"""
+
+import time
+
+import numpy as np
+
+from tasks.kernels.matching import THRESHOLDS, precision_of
+from tasks.models.cellpose_net import CellposeConfig, CellposeNet, seeded_cellpose
+from tasks.models.refining import RefinePlan, refine
+from tasks.models.refining_batches import LabelledPlane
+from tasks.models.refining_scores import scores
+from tasks.simulated_pictures import simulated_planes
+from tests.benchmarks import dsb2018
+
+CORRECTED_NUCLEI = (100, 200, 400)
+WIDTHS = (8, 16, 32, 64)
+DIAMETER_PX = 17.0
+BASE_STEPS, REFINING_STEPS = 400, 150
+SIMULATED = 60
+SEED = 12
+
+
+def run(size: float) -> None:
+    held = _planes(held_out=True)
+    held = held[:: max(1, round(1 / size))]
+    nuclei = sum(int(plane.labels_yx.max()) for plane in held)
+    print(f"{len(held)} pictures of held-out fields with {nuclei} nuclei; AP pooled over them\n")
+    print(f"{'corrected':>9} {'pictures':>8}  " + "  ".join(f"AP {at:.2f}" for at in THRESHOLDS) + "  CPU s")
+    simulated = simulated_planes(round(SIMULATED * size), seed=SEED)
+    base = seeded_cellpose(CellposeConfig(2, WIDTHS), seed=SEED)
+    base.diam_mean.fill_(DIAMETER_PX)
+    began = time.process_time()
+    base = refine(base, simulated, _plan(round(BASE_STEPS * size), 2e-3))
+    _report(0, 0, base, held, began)
+    order = _corrections()
+    for wanted in CORRECTED_NUCLEI:
+        began = time.process_time()
+        given = _first_with(order, wanted)
+        net = refine(base, [*given, *simulated[: len(given)]], _plan(round(REFINING_STEPS * size), 5e-4))
+        _report(sum(int(one.labels_yx.max()) for one in given), len(given), net, held, began)
+
+
+def _plan(steps: int, learning_rate: float) -> RefinePlan:
+    return RefinePlan(
+        steps=steps, batch_size=8, crop_px=128, learning_rate=learning_rate, warmup_steps=steps // 10,
+        average_decay=0.98, report_every=50, seed=SEED,
+    )  # fmt: skip
+
+
+def _planes(*, held_out: bool) -> list[LabelledPlane]:
+    parts = zip(dsb2018.pictures(), dsb2018.fields(), dsb2018.held_out(), strict=True)
+    return [
+        LabelledPlane(one.yx, one.labels_yx, str(field), one.name)
+        for one, field, held in parts
+        if held == held_out
+    ]
+
+
+def _corrections() -> list[LabelledPlane]:
+    planes = _planes(held_out=False)
+    return [planes[number] for number in np.random.default_rng(SEED).permutation(len(planes))]
+
+
+def _first_with(planes: list[LabelledPlane], nuclei: int) -> list[LabelledPlane]:
+    """Return the first pictures that together hold so many nuclei; of the last one only a part is drawn."""
+    chosen: list[LabelledPlane] = []
+    left = nuclei
+    for plane in planes:
+        count = int(np.unique(plane.labels_yx).size - 1)
+        if count > left:
+            plane = _cropped(plane, left / count)
+        chosen.append(plane)
+        left -= int(np.unique(plane.labels_yx).size - 1)
+        if left <= 0:
+            return chosen
+    return chosen
+
+
+def _cropped(plane: LabelledPlane, share: float) -> LabelledPlane:
+    """Return the upper part of a picture that holds about that share of its nuclei, whole rows."""
+    rows = np.sort([np.nonzero(plane.labels_yx == one)[0].max() for one in np.unique(plane.labels_yx)[1:]])
+    stop = max(32, int(rows[max(0, round(share * rows.size) - 1)]) + 1)
+    return LabelledPlane(plane.yx[:stop], plane.labels_yx[:stop], plane.group, plane.name)
+
+
+def _report(nuclei: int, pictures: int, net: CellposeNet, held: list[LabelledPlane], began: float) -> None:
+    spent_s = time.process_time() - began
+    precisions = precision_of(sum(one.counts for one in scores(net, held)))
+    cells = "  ".join(f"{value:7.3f}" for value in precisions)
+    print(f"{nuclei:>9} {pictures:>8}  {cells}  {spent_s:5.0f}", flush=True)
