@@ -9,12 +9,13 @@ from storage.arrays import power_of_two_shards
 from storage.sources.base import Acquisition
 from storage.sources.discovery import open_acquisition
 from tasks import budget
-from tasks.parts import largest_part
-from tasks.preprocess_settings import RotationEstimated
+from tasks.kernels.geometry import rotated_shape
+from tasks.parts import largest_part, unit_count
+from tasks.preprocess_settings import Off, RotationFixed
 from tasks.segment import make_segmenter
 from tasks.settings import PreprocessSettings, Settings
 
-STEPS_A_PLANE = 2 + 3  # preprocess: vote and clean; segment: histogram, measure; extract: at least one
+STEPS_A_PLANE = 3  # segment: histogram, measure; extract: at least one
 STEPS_A_TILE = 3  # label, pair, renumber
 
 
@@ -53,7 +54,8 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         source.close()
     t, c, z, height, width = shape
     clean = _largest_clean_plane(height, width, settings.preprocess)
-    planes = t * (1 if settings.preprocess.z == "max" else z)
+    times = len(settings.preprocess.time_points.of(t))
+    planes = times * (1 if settings.preprocess.z == "max" else z)
     tiles = math.prod(-(-size // settings.segment.tile_px) for size in clean)
     raw_shards = power_of_two_shards(shape)[1]
     raw_units = (
@@ -65,7 +67,9 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         "name": acquisition.name,
         "shape": list(shape),
         "dtype": dtype.name,
-        "units": raw_units + planes * (STEPS_A_PLANE + STEPS_A_TILE * tiles),
+        "units": raw_units
+        + min(times, settings.preprocess.looked_at)
+        + planes * (unit_count(clean, settings.preprocess) + STEPS_A_PLANE + STEPS_A_TILE * tiles),
         "raw_bytes": math.prod(shape) * dtype.itemsize,
         "clean_bytes": planes * math.prod(clean) * 4,
         "peak_bytes": max(
@@ -79,7 +83,10 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
 
 def _largest_clean_plane(height: int, width: int, settings: PreprocessSettings) -> tuple[int, int]:
     """Return the shape of a clean plane, at most: how far it is turned is known only after the vote."""
-    if not isinstance(settings.rotation, RotationEstimated):
+    rotation = settings.rotation
+    if isinstance(rotation, Off) or not rotation.grow:
         return height, width
+    if isinstance(rotation, RotationFixed):
+        return rotated_shape((height, width), rotation.angle_deg)
     diagonal = math.ceil(math.hypot(height, width))
     return diagonal, diagonal

@@ -8,7 +8,7 @@ reads the raw frame again; nothing as large as a frame is ever held.
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import images, layout
-from storage.arrays import Digests, digest
+from storage.arrays import Digests, digest, power_of_two_shards
 from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.progress import Done, Ledger
@@ -29,7 +29,7 @@ from tasks.kernels.preprocessing import Box, Cleaner, clean_whole, expanded, wit
 from tasks.kernels.pyramid import downsample_mean
 from tasks.kernels.recipe import Facts
 from tasks.kernels.tv import stop_iteration
-from tasks.preprocess_settings import PreprocessSettings
+from tasks.preprocess_settings import Off, PreprocessSettings
 from tasks.reading import RawFrames
 from tasks.recipes import largest_halo_px
 from tasks.settings import Resources
@@ -122,13 +122,30 @@ def largest_part(raw_shape_yx: Sequence[int], settings: PreprocessSettings) -> t
     return edge_px, edge_px
 
 
+def unit_count(clean_shape_yx: Sequence[int], settings: PreprocessSettings) -> int:
+    """Return how many units a frame takes, all passes together.
+
+    A frame whose denoising takes more than FIRST_ITERATIONS, which nothing but its pixels tells, takes more.
+    """
+    edges = power_of_two_shards(clean_shape_yx, largest=LARGEST_SHARD_PX)[1]
+    shards = math.prod(-(-size // edge) for size, edge in zip(clean_shape_yx, edges, strict=True))
+    steps = [settings.contrast, settings.denoise]
+    passes = 3 + sum(not isinstance(step, Off) for step in steps)  # ranges, counts, planes
+    return shards * passes if shards > 1 else 1
+
+
 def clean_all(work: Work, resources: Resources, label: str) -> Units:
-    """Clean every frame; the results are what `frames.summary` understands, one for each shard."""
+    """Clean every frame; the results are what `frames.summary` understands, one for each shard.
+
+    The units of all passes are counted as computed, or reused.
+    """
     parts = [Part(region) for region in work.clean_image().units()]
     passes = _Passes(work, resources)
     if len(parts) == len({part.plane for part in parts}):
         return passes.run("planes", whole_unit, parts, label)
-    return passes.run("planes", part_unit, passes.gathered(parts), label)
+    units = passes.run("planes", part_unit, passes.gathered(parts), label)
+    computed, reused = (sum(counts) for counts in zip(*passes.counted, strict=True))
+    return replace(units, computed=computed, reused=reused)
 
 
 @dataclass(frozen=True)
@@ -137,16 +154,19 @@ class _Passes:
 
     work: Work
     resources: Resources
+    counted: list[tuple[int, int]] = field(default_factory=list)  # units computed and reused of each
 
     def run(self, step: str, function: Any, parts: Sequence[Part], label: str | None = None) -> Units:
         """Run one pass; it is heard of by the name of its step where no label is given."""
-        return run_units(
+        units = run_units(
             partial(function, work=self.work),
             parts,
             ledger=Ledger(self.work.objects, "clean", self.work.clean, step),
             resources=self.resources,
             listener=announce.listener(label or f"preprocess: {step}"),
         )
+        self.counted.append((units.computed, units.reused))
+        return units
 
     def gathered(self, parts: list[Part]) -> list[Part]:
         """Return the parts, all being known of their frames."""

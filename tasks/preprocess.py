@@ -100,8 +100,7 @@ def _clean(
 
 def chosen_times(image: OmeImage, wanted: TimePoints) -> tuple[int, ...]:
     """Return the time points that are cleaned; InputError if the recording has none of them."""
-    last = image.shape[0] - 1 if wanted.last is None else min(wanted.last, image.shape[0] - 1)
-    chosen = tuple(range(wanted.first, last + 1, wanted.step))
+    chosen = wanted.of(image.shape[0])
     if not chosen:
         raise InputError(
             f"{image.metadata.name}: expected preprocess.time_points to choose some of 0 to "

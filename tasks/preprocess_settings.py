@@ -35,6 +35,11 @@ class TimePoints(Section):
     last: int | None = Field(None, ge=0, description="Last time point, included; none: to the end.")
     step: int = Field(1, ge=1, description="Take every time point, every second, every third ...")
 
+    def of(self, count: int) -> tuple[int, ...]:
+        """Return which of so many time points are taken; perhaps none."""
+        last = count - 1 if self.last is None else min(self.last, count - 1)
+        return tuple(range(self.first, last + 1, self.step))
+
 
 class Rotation(Section):
     """What both ways to rotate have in common."""

@@ -1,16 +1,15 @@
 """Quality numbers of a frame before and after preprocessing, and which frames are out of range."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels.checks import finite_float32
 from tasks.kernels.histograms import otsu
-from tasks.kernels.quality_sums import FrameSums, SimilaritySums, frame_sums, similarity_sums
+from tasks.kernels.quality_sums import FrameSums, SimilaritySums
 
 Reason = Literal["blurred", "empty", "saturated"]
 
@@ -70,56 +69,13 @@ class Flag:
     sentence: str
 
 
-def raw_quality(yx: NDArray[np.generic]) -> Quality:
-    """Quality numbers of a whole raw frame.
-
-    Parameters
-    ----------
-    yx
-        Plane, axes y x, any real dtype.
-
-    Raises
-    ------
-    ValueError
-        If it is no plane, or not finite.
-
-    Notes
-    -----
-    A pixel is saturated at a full scale of 8, 10, 12, 14 or 16 bits, if that is the frame's maximum: cameras
-    with 12 bits store uint16 and end at 4095.
-    """
-    plane = finite_float32(yx)
-    low, high = float(plane.min()), float(plane.max())
-    sums = frame_sums(plane, low=low, high=high, zero_is_outside=False)
-    return quality_numbers(sums, top_is_saturated=is_full_scale(high))
-
-
-def clean_quality(clean_yx: NDArray[np.generic], reference_yx: NDArray[np.generic]) -> Quality:
-    """Quality numbers of a whole clean frame; pixels that are exactly 0 lie outside and are left out.
-
-    Parameters
-    ----------
-    clean_yx
-        Plane, axes y x, in [0, 1]. A pixel is saturated at 1.
-    reference_yx
-        What PSNR and SSIM compare it with: the raw frame, turned the same way and stretched to [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, a value is out of [0, 1], or it is no plane or not finite.
-    """
-    sums = frame_sums(clean_yx, low=0, high=1, zero_is_outside=True)
-    return quality_numbers(sums, similarity_sums(clean_yx, reference_yx))
-
-
 def is_full_scale(high: float) -> bool:
     """Say whether a raw frame's maximum is the greatest value of 8, 10, 12, 14 or 16 bits.
 
     Parameters
     ----------
     high
-        The maximum, in counts.
+        The maximum, in counts. Cameras with 12 bits store uint16 and end at 4095.
     """
     return high in FULL_SCALES
 
@@ -252,24 +208,3 @@ def _blurred(one: Quality, median: float, limit: float) -> tuple[Flag, ...]:
         f"The focus score {one.focus:.3g} is below {limit:.3g}; the recording's median is {median:.3g}."
     )
     return (Flag("blurred", sentence),)
-
-
-def rejected_rows(flagged: Mapping[str, Sequence[tuple[Flag, ...]]]) -> list[dict[str, str | int]]:
-    """List the flagged frames of all acquisitions, one row a flag, for a table.
-
-    Parameters
-    ----------
-    flagged
-        Acquisition's name -> the flags of its frames.
-
-    Returns
-    -------
-    list of dict
-        Columns acquisition, time_point (from 0), reason, why.
-    """
-    return [
-        {"acquisition": name, "time_point": t, "reason": flag.reason, "why": flag.sentence}
-        for name, frames in flagged.items()
-        for t, flags in enumerate(frames)
-        for flag in flags
-    ]

@@ -2,7 +2,8 @@
 
 The field p has two parts: `down`, axes y+1 x, whose row 0 is zero, and `right`, axes y x+1, whose column 0 is
 zero; so no pixel needs a rule of its own at the top and left border. Every formula keeps scikit-image's order
-of operations, in float32: the result is the same to the last bit, in a block and in the whole plane.
+of operations, in float32, but for one reciprocal in place of two divisions: the result is within 1e-6 of its,
+and the same to the last bit in a block and in the whole plane.
 """
 
 from typing import TypeAlias
@@ -39,9 +40,9 @@ def sweep(
     down, right
         The field p, see the module.
     smooth
-        Filled with the result of the last of these iterations, axes y x.
+        Filled with the result of the last of these iterations, axes y x; left alone where it has no pixel.
     smooth_before
-        Filled with the result of the last but one, if there is one; left alone where it has no pixel.
+        Likewise with the result of the last but one, if there is one.
     weight
         Strength of the denoising.
     core
@@ -62,16 +63,23 @@ def sweep(
     inverse = np.float32(0.25 / weight)
     rows = np.empty((iterations, 2, width + 1), np.float32)
     energies = np.zeros(iterations)
+    whole_rows = core[2] == 0 and core[3] == width
     for step in range(height + iterations):
         for k in range(max(0, step - height), min(iterations, step + 1)):
             y = step - k
             above, here = rows[k, (y + 1) % 2], rows[k, y % 2]
-            distance, length = _row(yx, down, right, above, here, y, core[2:], inverse)
+            if whole_rows and 0 < y < height:  # as `_row`; without views of parts it takes a fifth less time
+                distance, length = _two_rows(
+                    yx[y], down[y + 1], right[y], down[y], right[y - 1], above, here, inverse
+                )
+                here[width] = here[width - 1]
+            else:
+                distance, length = _row(yx, down, right, above, here, y, core[2:], inverse)
             if core[0] <= y < core[1]:
                 energies[k] += distance
             if core[0] < y <= core[1]:
                 energies[k] += weight * length
-            if k == iterations - 1 and y < height:
+            if k == iterations - 1 and y < height and smooth.size:
                 _copy(here, smooth[y])
             if k == iterations - 2 and y < height and smooth_before.size:
                 _copy(here, smooth_before[y])
@@ -92,21 +100,21 @@ def _row(
     """Fill row y of the result into `here`, move p in the row above, sum each row over the columns."""
     height, width = yx.shape
     distance, length = ZERO, ZERO
-    for first, stop in ((0, columns[0]), (columns[0], columns[1]), (columns[1], width)):
+    for first, stop in ((0, columns[0]), columns, (columns[1], width)):
         if first == stop:
             continue
-        part, wider, shifted = slice(first, stop), slice(first, stop + 1), slice(first + 1, stop + 1)
+        part, wider = slice(first, stop), slice(first, stop + 1)
         if y == 0:
             sums = _first_row(yx[0, part], down[1, part], right[0, wider], here[part])
         elif y == height:
-            sums = _last_row(right[y - 1, shifted], above[wider], inverse)
+            sums = _last_row(right[y - 1, wider], above[wider], inverse)
         else:
             sums = _two_rows(
                 yx[y, part],
                 down[y + 1, part],
                 right[y, wider],
                 down[y, part],
-                right[y - 1, shifted],
+                right[y - 1, wider],
                 above[wider],
                 here[part],
                 inverse,
@@ -148,20 +156,21 @@ def _two_rows(
         dx = above[x + 1] - above[x]
         slope = np.sqrt(dy * dy + dx * dx)
         length = _add(length, slope)
-        shrink = slope * inverse + ONE
-        down_above[x] = (down_above[x] - STEP * dy) / shrink
-        right_above[x] = (right_above[x] - STEP * dx) / shrink
+        shrink = ONE / (slope * inverse + ONE)
+        down_above[x] = (down_above[x] - STEP * dy) * shrink
+        right_above[x + 1] = (right_above[x + 1] - STEP * dx) * shrink
     return distance, length
 
 
 @compiled
 def _last_row(right_above: Plane, above: Plane, inverse: np.float32) -> Sums:
     length = ZERO
-    for x in range(right_above.size):
+    for x in range(right_above.size - 1):
         dx = above[x + 1] - above[x]
         slope = np.sqrt(dx * dx)
         length = _add(length, slope)
-        right_above[x] = (right_above[x] - STEP * dx) / (slope * inverse + ONE)
+        shrink = ONE / (slope * inverse + ONE)
+        right_above[x + 1] = (right_above[x + 1] - STEP * dx) * shrink
     return ZERO, length
 
 

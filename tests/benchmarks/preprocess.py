@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from tasks import frames
+from tasks import chunked, frames
 from tasks.kernels.clahe import equalize_adapthist
 from tasks.kernels.density import estimate_density
 from tasks.kernels.orientation import estimate_rotation_deg
@@ -31,6 +31,7 @@ from tasks.kernels.preprocessing import Cleaner, clean_whole, preprocess_frame
 from tasks.kernels.recipe import Recipe
 from tasks.kernels.rotation import rotate
 from tasks.kernels.tv import denoise_tv_chambolle
+from tasks.settings import Resources
 from tests.benchmarks import preprocess_stage
 from tests.benchmarks.recordings import simulated_frame
 from tests.benchmarks.tv import tv_figures
@@ -43,7 +44,7 @@ ROUNDS = 5
 REAL = DATA / "instruments" / "metamorph_stk" / "MetamorphImage.tif"
 PEER = ROOT.parent / "shared" / "peers" / "notebook_chain.py"
 Work = Callable[[], Any]
-FIRST_CALL = "from tests.benchmarks.preprocess import first_call; first_call()"
+FIRST_CALL = "from tests.benchmarks.preprocess import frame_seconds; print(frame_seconds())"
 
 
 @dataclass(frozen=True)
@@ -230,14 +231,19 @@ def print_bandwidth(plane: NDArray[np.float32]) -> None:
     )
 
 
-def first_call() -> None:
-    """Print the seconds of the first frame that a process cleans, a small one."""
+def frame_seconds() -> float:
+    """Return the seconds of a small frame, which for the first of a process are those of compiling."""
     yx = np.random.default_rng(0).integers(0, 4096, (96, 96)).astype(np.uint16)
     began = time.perf_counter()
     values, facts, clean = clean_whole(Cleaner(Recipe(angle_deg=5.0), (96, 96)), lambda box: yx[box])
     frames.numbers_of_whole(values, clean, (facts.low, facts.high))
     estimate_rotation_deg(yx)
-    print(time.perf_counter() - began)
+    return time.perf_counter() - began
+
+
+def two_frames() -> tuple[float, float]:
+    """Return the seconds of two frames, one after the other."""
+    return frame_seconds(), frame_seconds()
 
 
 def print_compiling() -> None:
@@ -251,4 +257,9 @@ def print_compiling() -> None:
     print(
         f"\nfirst frame of a process: {cold_s:.1f} s with nothing compiled, {cached_s:.2f} s from the cache,"
     )
-    print("which lies beside the source or in the user's folder; each Dask worker pays the latter once")
+    print("which lies beside the source or in the user's folder")
+    resources = Resources(workers=2)
+    chunked.connected(resources)
+    for number, (first_s, second_s) in enumerate(chunked._clients.get(resources).run(two_frames).values()):
+        print(f"Dask worker {number}: first frame {first_s:.2f} s, second {second_s:.3f} s")
+    chunked.close()

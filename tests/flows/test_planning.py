@@ -4,6 +4,7 @@ import pytest
 from flows.planning import plan_run
 from storage import images, layout
 from storage.sources.tiff import TiffSource
+from tasks import parts
 from tasks.preprocess_settings import RotationFixed
 from tasks.settings import PreprocessSettings, Resources, Settings
 from tests.support import QUICK, write_tiff
@@ -41,7 +42,33 @@ def test_units_are_those_that_are_computed_where_nothing_is_turned(store, tmp_pa
     plan = planned(path, settings)
     made = carry(store, found_in(path)[0], settings)
     computed = sum(one.units_done for one in made.made)
-    assert computed <= plan["counts"]["units"] <= computed + 2  # no vote, and no pairs of a single tile
+    assert computed <= plan["counts"]["units"] <= computed + 1  # no pairs of a single tile
+
+
+def test_frames_of_several_shards_are_counted_once_a_pass(tmp_path, monkeypatch):
+    path = write_tiff(tmp_path / "six.tif", np.zeros((6, 96, 96), np.uint16))
+    settings = PreprocessSettings(rotation={"kind": "off"}, time_points={"step": 2}, looked_at=2)
+    settings = QUICK.model_copy(update={"preprocess": settings})
+    one = planned(path, settings)["counts"]["units"]
+    monkeypatch.setattr(parts, "LARGEST_SHARD_PX", 64)
+    several = planned(path, settings)["counts"]["units"]
+    assert several - one == 3 * (4 * 5 - 1), "three frames of four shards, each gone over five times"
+
+
+@pytest.mark.parametrize(
+    ("rotation", "bytes_"),
+    [
+        ({"kind": "off"}, 60 * 80 * 4),
+        ({"kind": "estimate", "grow": False}, 60 * 80 * 4),
+        ({"kind": "fixed", "angle_deg": 90}, 60 * 80 * 4),
+        ({"kind": "fixed", "angle_deg": 45}, 99 * 99 * 4),
+        ({"kind": "estimate"}, 100 * 100 * 4),
+    ],
+)
+def test_how_a_frame_is_turned_tells_how_large_it_may_grow(rotation, bytes_, tmp_path):
+    path = write_tiff(tmp_path / "a.tif", np.zeros((60, 80), np.uint16))
+    settings = QUICK.model_copy(update={"preprocess": PreprocessSettings(rotation=rotation)})
+    assert planned(path, settings)["counts"]["clean_bytes"] == bytes_
 
 
 def test_z_planes_are_projected_or_not(tmp_path):

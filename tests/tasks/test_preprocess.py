@@ -204,6 +204,13 @@ class TestFramesOfSeveralShards:
                 known = {name: value for name, value in alone[side].items() if value is not None}
                 assert {name: together[side][name] for name in known} == pytest.approx(known, rel=1e-4)
 
+    @pytest.mark.parametrize("settings", [EVERYTHING, BARE], ids=["all", "bare"])
+    def test_the_units_of_all_passes_are_counted_as_foretold(self, settings, raw, monkeypatch, tmp_path):
+        monkeypatch.setattr(parts, "FIRST_ITERATIONS", 200)  # or noise, which takes long, is looked at twice
+        cut, record, _ = self.made(raw, settings, monkeypatch, tmp_path, 64)
+        looks, frames = 2, len(self.STACK)
+        assert record.counts["units"] == looks + frames * parts.unit_count(cut.shape[-2:], settings)
+
     def test_what_the_passes_kept_is_gone(self, raw, monkeypatch, tmp_path):
         *_, objects = self.made(raw, PreprocessSettings(), monkeypatch, tmp_path, 64)
         assert list(objects.names("progress")) == []

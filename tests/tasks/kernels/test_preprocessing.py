@@ -1,9 +1,16 @@
+import sys
+
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 from scipy import ndimage
+from skimage.exposure import equalize_adapthist
+from skimage.restoration import denoise_tv_chambolle
 
 from tasks.kernels.geometry import rotated_shape, valid_region
-from tasks.kernels.preprocessing import DARKEST_INSIDE, preprocess_frame
+from tasks.kernels.preprocessing import DARKEST_INSIDE, Cleaner, clean_whole, preprocess_frame
+from tasks.kernels.quality import quality_numbers
+from tasks.kernels.quality_sums import frame_sums
 from tasks.kernels.recipe import Recipe
 from tasks.kernels.simulation.scene import simulate_field
 
@@ -46,6 +53,31 @@ def test_every_step_does_something(raw, step):
     assert np.abs(preprocess_frame(raw) - preprocess_frame(raw, Recipe(**{step: None}))).max() > 1e-3
 
 
+def by_scikit_image(yx):
+    """The default recipe, written with scikit-image and numpy."""
+    evened = equalize_adapthist(yx, max(yx.shape[0] // 10, 1), 0.01).astype(np.float32)
+    unit = (evened - evened.min()) / (evened.max() - evened.min())
+    return denoise_tv_chambolle(np.clip(unit, 0, np.percentile(unit, 98.5)), 0.02)
+
+
+def hot(yx):
+    yx = yx.copy()
+    yx[40, 70] = 65535
+    return yx
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda yx: yx, hot, lambda yx: yx[:201, 7:180], lambda yx: np.minimum(yx, 900), lambda yx: yx[:, :1]],
+    ids=["whole", "hot pixel", "odd", "saturated", "column"],
+)
+def test_the_chain_is_that_of_scikit_image(raw, change):
+    yx = np.ascontiguousarray(change(raw))
+    np.testing.assert_allclose(
+        preprocess_frame(yx), np.clip(by_scikit_image(yx), DARKEST_INSIDE, 1), atol=1e-5
+    )
+
+
 def test_each_pixel_is_interpolated_once(raw):
     whole_turn = preprocess_frame(raw, Recipe(angle_deg=180.0, **OFF))
     np.testing.assert_array_equal(whole_turn[::-1, ::-1], preprocess_frame(raw, Recipe(**OFF)))
@@ -76,6 +108,31 @@ def test_tiny_frames_work(shape, angle_deg):
 def test_a_constant_frame_is_dark_inside():
     clean = preprocess_frame(np.full((30, 30), 77, np.uint8), Recipe(angle_deg=10.0))
     assert set(np.unique(clean)) == {np.float32(0), np.float32(DARKEST_INSIDE)}
+
+
+def test_a_second_frame_compiles_nothing(raw):
+    """So a process, a Dask worker too, pays once for all frames, whatever their shape, angle and values."""
+
+    def clean(yx, angle_deg):
+        cleaner = Cleaner(Recipe(angle_deg=angle_deg), yx.shape)
+        made = clean_whole(cleaner, lambda box: yx[box])[2]
+        quality_numbers(frame_sums(made, low=0, high=1, zero_is_outside=True))
+
+    def signatures():
+        loops = [
+            value
+            for module in sys.modules.values()
+            for value in vars(module).values()
+            if isinstance(value, Dispatcher) and value.py_func.__module__.startswith("tasks.kernels")
+        ]
+        return {loop.py_func.__qualname__: len(loop.signatures) for loop in loops}
+
+    clean(raw, 21.0)
+    known = signatures()
+    assert known["sweep"] == 1
+    clean(raw[:97, 3:], -4.0)
+    clean(np.ascontiguousarray(raw[::-1, :50]), 0.0)
+    assert signatures() == known
 
 
 def test_nan_is_refused():

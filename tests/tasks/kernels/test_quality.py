@@ -12,12 +12,9 @@ from tasks.kernels.preprocessing import preprocess_frame
 from tasks.kernels.quality import (
     IDENTICAL_DB,
     Quality,
-    clean_quality,
     flag_frames,
     is_full_scale,
     quality_numbers,
-    raw_quality,
-    rejected_rows,
 )
 from tasks.kernels.quality_sums import HALO_PX, frame_sums, similarity_sums
 from tasks.kernels.recipe import Recipe
@@ -25,6 +22,17 @@ from tasks.kernels.simulation.scene import simulate_field
 
 FRAMES = 20
 BLURRED, EMPTY, SATURATED = 4, 11, 17
+
+
+def raw_quality(yx):
+    low, high = float(yx.min()), float(yx.max())
+    sums = frame_sums(yx, low=low, high=high, zero_is_outside=False)
+    return quality_numbers(sums, top_is_saturated=is_full_scale(high))
+
+
+def clean_quality(clean_yx, reference_yx):
+    sums = frame_sums(clean_yx, low=0, high=1, zero_is_outside=True)
+    return quality_numbers(sums, similarity_sums(clean_yx, reference_yx))
 
 
 def stack(nuclei_per_mm2=800, seed=3, frames=1, edge_px=200):
@@ -262,10 +270,3 @@ def test_a_steady_recording_bears_small_changes_and_a_restless_one_large_ones():
     assert flag_frames(steady) == [()] * 11
     restless = [replace(PLAIN, focus=0.2 + 0.05 * (-1) ** t) for t in range(10)] + [replace(PLAIN, focus=0.1)]
     assert flag_frames(restless) == [()] * 11
-
-
-def test_rejected_frames_are_listed():
-    flagged = {"a": [(), flag_frames([replace(PLAIN, empty_share=1.0)])[0]], "b": [()]}
-    assert rejected_rows(flagged) == [
-        {"acquisition": "a", "time_point": 1, "reason": "empty", "why": flagged["a"][1][0].sentence}
-    ]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from skimage.restoration import denoise_tv_chambolle as of_skimage
 from skimage.util import img_as_float32
 
+from tasks.kernels import tv
 from tasks.kernels.tv import (
     denoise_tv_chambolle,
     stop_iteration,
@@ -56,21 +57,32 @@ def whole(yx):
 def test_equals_scikit_image(yx, weight):
     smooth = denoise_tv_chambolle(yx, weight)
     assert smooth.dtype == np.float32
-    np.testing.assert_array_equal(smooth, of_skimage(yx, weight))
+    np.testing.assert_allclose(smooth, of_skimage(yx, weight), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("max_num_iter", range(1, 9))
 def test_equals_scikit_image_at_every_number_of_iterations(max_num_iter):
     yx = noisy_edge((23, 31))
     expected = of_skimage(yx, 0.1, 1e-9, max_num_iter)
-    np.testing.assert_array_equal(denoise_tv_chambolle(yx, 0.1, 1e-9, max_num_iter), expected)
-    np.testing.assert_array_equal(tv_iterations(yx, 0.1, max_num_iter), expected)
+    np.testing.assert_allclose(denoise_tv_chambolle(yx, 0.1, 1e-9, max_num_iter), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(tv_iterations(yx, 0.1, max_num_iter), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("eps", [1.0, 0.1, 1e-2, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5])
 def test_stops_where_scikit_image_stops(eps):
     yx = noisy_edge((40, 50))
-    np.testing.assert_array_equal(denoise_tv_chambolle(yx, 0.1, eps), of_skimage(yx, 0.1, eps))
+    np.testing.assert_allclose(
+        denoise_tv_chambolle(yx, 0.1, eps), of_skimage(yx, 0.1, eps), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("sure", [0.1, 0.7, 3.0])
+@pytest.mark.parametrize("eps", [1e-2, 2e-4, 1e-5])
+def test_a_wrong_forecast_of_the_end_costs_time_alone(sure, eps, monkeypatch):
+    monkeypatch.setattr(tv, "SURE", sure)
+    yx = noisy_edge((40, 50))
+    stop = stop_iteration(tv_energies(yx, whole(yx), 0.1, 200), eps, 200)
+    np.testing.assert_array_equal(denoise_tv_chambolle(yx, 0.1, eps), tv_iterations(yx, 0.1, stop))
 
 
 REAL = [
@@ -88,7 +100,9 @@ def test_equals_scikit_image_on_real_images(name, weight):
     raw = raw[0] if raw.ndim == 3 else raw
     assert raw.dtype in (np.uint8, np.uint16)
     stretched = np.clip(raw / np.float32(np.percentile(raw, 98.5)), 0, 1).astype(np.float32)
-    np.testing.assert_array_equal(denoise_tv_chambolle(stretched, weight), of_skimage(stretched, weight))
+    np.testing.assert_allclose(
+        denoise_tv_chambolle(stretched, weight), of_skimage(stretched, weight), rtol=0, atol=1e-6
+    )
     np.testing.assert_allclose(denoise_tv_chambolle(raw, weight), of_skimage(raw, weight), atol=1e-5)
 
 
