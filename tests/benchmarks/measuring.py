@@ -35,6 +35,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def cpu_s(work: Callable[[], object]) -> float:
+    """Return the processor's seconds of one call: on a busy machine the clock's say little."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
 def best_of_each(
     repeats: int, contenders: dict[str, tuple[Callable[[], object], Callable[[], object]]]
 ) -> dict[str, float]:

@@ -33,6 +33,7 @@ FRAMES = 32
 ROUNDS = 2
 TWO_WORKERS = 1.85
 OF_KERNELS = 0.8
+DRIVER_AT_REST = 0.028  # share of a core that Dask's scheduler takes beside two workers that do nothing
 ALONE = Resources(compute="serial", workers=1)
 # What the functions of a unit are for; a function's time is that of those below it taken off.
 STEPS = {
@@ -52,7 +53,8 @@ STEPS = {
 class Run:
     """Seconds of all of the stage, of its frames, of the workers' and the driver's CPU meanwhile.
 
-    `idle` is the share of the frames' time in which a worker is not at one of its units.
+    The driver's is what it takes beyond that of being there. `idle` is the share of the frames' time in which
+    a worker is not at one of its units.
     """
 
     stage_s: float
@@ -90,12 +92,12 @@ def run_stage(store: Path, raw: Handle, resources: Resources) -> tuple[Run, Work
     seconds: list[tuple[float, ...]] = []
 
     def clean_all(work: Work, *given: Any) -> Any:
-        began = time.perf_counter(), workers_cpu_s(), time.process_time()
         with get_task_stream(client) as stream:
+            began = workers_cpu_s(), time.perf_counter(), time.process_time()
             units = parts.clean_all(work, *given)
-        ended = time.perf_counter(), workers_cpu_s(), time.process_time()
-        seconds.append(tuple(end - begin for begin, end in zip(began, ended, strict=True)))
-        idle.append(1 - computing_s(stream.data) / (seconds[0][0] * resources.workers))
+            driver_s, wall_s = time.process_time() - began[2], time.perf_counter() - began[1]
+            seconds.append((wall_s, workers_cpu_s() - began[0], driver_s - DRIVER_AT_REST * wall_s))
+        idle.append(1 - computing_s(stream.data) / (wall_s * resources.workers))
         works.append(work)
         return units
 
@@ -152,7 +154,7 @@ def print_stage(count: int, runs: dict[int, list[Run]], kernels: list[tuple[floa
 def own_cores_s(run: Run, workers: int) -> float:
     """Return what the frames would take on two cores that do nothing else, from CPU times and idle gaps."""
     computing_s = run.frames_cpu_s / workers / (1 - run.idle)
-    return max(computing_s, (run.frames_cpu_s + run.driver_cpu_s) / 2)
+    return max(computing_s, (run.frames_cpu_s + run.driver_cpu_s) / (2 - DRIVER_AT_REST))
 
 
 def _best(found: list[Run]) -> Run:

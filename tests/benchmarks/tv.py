@@ -10,7 +10,7 @@ from skimage.restoration import denoise_tv_chambolle as of_skimage
 from tasks.kernels import tv
 from tasks.kernels.compiling import compiled
 from tasks.kernels.tv import denoise_tv_chambolle
-from tests.benchmarks.measuring import timed
+from tests.benchmarks.measuring import cpu_s
 
 # A pass reads the plane and both parts of the field, and writes both parts and the results it keeps.
 PLANES_A_PASS = 5
@@ -47,10 +47,10 @@ def tv_figures(yx: NDArray[np.float32], weight: float = 0.02, repeats: int = 5) 
     difference = float(np.abs(denoise_tv_chambolle(yx, weight) - of_skimage(yx, weight)).max())
     rounds = [
         (
-            timed(lambda: denoise_tv_chambolle(yx, weight)),
-            timed(lambda: triad(*abc)),
-            timed(lambda: denoise_tv_chambolle(yx, weight)),
-            timed(lambda: of_skimage(yx, weight)),
+            cpu_s(lambda: denoise_tv_chambolle(yx, weight)),
+            cpu_s(lambda: triad(*abc)),
+            cpu_s(lambda: denoise_tv_chambolle(yx, weight)),
+            cpu_s(lambda: of_skimage(yx, weight)),
         )
         for _ in range(repeats)
     ]
