@@ -19,7 +19,7 @@ from storage.objects import Objects, open_store
 from tasks import announce
 from tasks.cluster import cluster
 from tasks.embed import embed
-from tasks.extract import extract
+from tasks.extract import extract, sized
 from tasks.illumination import estimate_illumination
 from tasks.ingest import ingest
 from tasks.preprocess import preprocess
@@ -27,7 +27,7 @@ from tasks.preprocess_settings import FlatField
 from tasks.report import Trail, report
 from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
 from tasks.segment import segment
-from tasks.settings import Settings
+from tasks.settings import ExtractSettings, Settings
 from tasks.stage import Handle, handle
 from tasks.train import Tracking, train
 
@@ -173,6 +173,8 @@ def _nuclei(job: Job, starts: Sequence[Start], result: Result) -> None:
         handles = [one[stage] for one in carried if stage in one]
         if handles:
             result.stages[stage] = handles
+    if job.reaches("extract") and "extract" not in result.stages:
+        result.stages["extract"] = _cut_alike(job, starts, carried)
 
 
 def _illuminations(job: Job, starts: Sequence[Start]) -> dict[str, Handle | ChipcyteError]:
@@ -208,17 +210,28 @@ def _carry(job: Job, start: Start, light: Handle | ChipcyteError | None) -> dict
     made = {"preprocess": preprocess(start.raw, job.store, settings.preprocess, resources, light)}
     if job.reaches("segment"):
         made["segment"] = segment(made["preprocess"], job.store, settings.segment, resources)
-    if job.reaches("extract"):
-        made["extract"] = extract(
-            clean=made["preprocess"],
-            labels=made["segment"],
-            sample=start.sample,
-            truth=start.truth,
-            store=job.store,
-            settings=settings.extract,
-            resources=resources,
-        )
+    if job.reaches("extract") and settings.extract.crop.is_sized:
+        made["extract"] = _cut(job, start, made, settings.extract)
     return made
+
+
+def _cut(job: Job, start: Start, made: dict[str, Handle], settings: ExtractSettings) -> Handle:
+    return extract(
+        clean=made["preprocess"],
+        labels=made["segment"],
+        sample=start.sample,
+        truth=start.truth,
+        store=job.store,
+        settings=settings,
+        resources=job.settings.resources,
+    )
+
+
+def _cut_alike(job: Job, starts: Sequence[Start], carried: Sequence[dict[str, Handle]]) -> list[Handle]:
+    """Cut patches of the size that the nuclei of all acquisitions give."""
+    wanted = sized(job.objects, job.settings.extract, [made["segment"] for made in carried])
+    pairs = list(zip(starts, carried, strict=True))
+    return _each(pairs, lambda pair: _cut(job, *pair, wanted), job.settings)
 
 
 def _populations(job: Job, starts: Sequence[Start], result: Result) -> None:

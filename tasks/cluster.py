@@ -1,4 +1,4 @@
-"""cluster: latent means to populations, their scores, and how the conditions spread over them."""
+"""cluster: latent means to populations, their scores, and whether the conditions differ in them."""
 
 import math
 from typing import Any
@@ -12,22 +12,25 @@ from prefect.cache_policies import NO_CACHE
 from storage import records, tables
 from storage.arrays import Digests
 from storage.objects import Objects, open_store
-from tasks import announce
-from tasks.kernels.clustering import gaussian_mixture
+from tasks.finding import FoundClusters, find_clusters
+from tasks.kernels.comparison import compare_conditions
 from tasks.kernels.composition import composition
 from tasks.kernels.projection import umap_2d
+from tasks.kernels.score_intervals import Draws
 from tasks.kernels.scores import cluster_scores
 from tasks.settings import ClusterSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import tracked_run
 from tasks.train import Tracking
 
-ALGORITHM = 1
+ALGORITHM = 2
+FEWEST_DRAWN = 6  # chips; with fewer, drawing them anew says nothing
+Rows = list[dict[str, Any]]
 
 
 @task(task_run_name="cluster {embedding.name}", cache_policy=NO_CACHE)
 def cluster(embedding: Handle, store: str, settings: ClusterSettings, tracking: Tracking) -> Handle:
-    """Fit a Gaussian mixture to the latent means and count each condition in each cluster."""
+    """Find clusters of latent means, score them, and compare the conditions in each."""
     objects = open_store(store)
     asked = Question("clusters", embedding.name, references([embedding]), question(settings), ALGORITHM)
     return produce(objects, asked, lambda key: _cluster(objects, key, embedding, settings, tracking))
@@ -37,62 +40,87 @@ def _cluster(
     objects: Objects, key: str, embedding: Handle, settings: ClusterSettings, tracking: Tracking
 ) -> Outcome:
     table = tables.read_table(objects, folder("embedding", embedding.key, "cells.zarr"))
-    latent = np.asarray(table.obsm["latent"], dtype=np.float64)
-    n_clusters = _fitting(settings.n_clusters, len(latent))
-    mixture = gaussian_mixture(
-        latent,
-        n_clusters,
-        seed=settings.seed,
-        covariance=settings.covariance,
-        n_init=settings.n_init,
+    cells, latent = table.obs.copy(), np.asarray(table.obsm["latent"], dtype=np.float64)
+    found = find_clusters(
+        latent, ~cells["held_out"].to_numpy(bool), settings, table.obsm.get("responsibilities")
     )
+    cells["cluster"], cells["cluster_probability"] = found.labels, found.probability
     umap = umap_2d(
         latent, seed=settings.seed, n_neighbors=settings.umap_neighbours, min_dist=settings.umap_min_dist
     )
-    cells = table.obs.copy()
-    cells["cluster"] = mixture.labels
-    cells["cluster_probability"] = mixture.probabilities.max(axis=1)
-    metrics = _scores(latent, cells, settings.seed) | {"bic": mixture.bic}
-    shares = composition(mixture.labels, cells["condition"].astype(str).to_numpy())
+    spaces = {"latent": latent, "umap": umap}
+    if found.points is not None:
+        spaces["clustered"] = found.points
     written: Digests = {}
     path = folder("clusters", key, "cells.zarr")
+    columns = {name: cells[name].to_numpy() for name in cells.columns}
     tables.write_table(
-        objects,
-        path,
-        names=list(cells.index),
-        columns={name: cells[name].to_numpy() for name in cells.columns},
-        matrices={"latent": latent, "umap": umap},
-        written=written,
+        objects, path, names=list(cells.index), columns=columns, matrices=spaces, written=written
     )
-    rows = shares.rows()
+    metrics = scores_of_parts(latent, cells, found, settings.seed) | {"bic": found.bic}
+    rows = {"composition": _composition(cells), "comparison": compared(cells, settings)}
+    rows |= {"choice": [one.row() for one in found.candidates]} if found.candidates else {}
     run_facts = _track(objects, key, embedding, settings, metrics, rows, tracking)
     return Outcome(
         path=path,
         written=written,
-        counts={"cells": len(cells), "clusters": n_clusters},
+        counts={"cells": len(cells), "clusters": found.count},
         metrics={name: _plain(value) for name, value in metrics.items()},
-        details={"composition": rows, "converged": mixture.converged, **run_facts},
+        details={**rows, "converged": found.converged, "interval_unit": _drawn_unit(cells), **run_facts},
     )
 
 
-def _fitting(wanted: int, cells: int) -> int:
-    """Return how many clusters so few cells can bear: at least two cells each."""
-    allowed = max(1, min(wanted, cells // 2))
-    if allowed < wanted:
-        announce.warn(f"{cells} cells cannot bear {wanted} clusters; {allowed} are fitted")
-    return allowed
+def scores_of_parts(
+    latent: NDArray[np.float64], cells: pd.DataFrame, found: FoundClusters, seed: int
+) -> dict[str, float]:
+    """Score all cells, those the network learned from (`train_`) and the others (`held_out_`), each apart.
 
-
-def _scores(latent: NDArray[np.float64], cells: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Score on all cells, and once more on those the model has not learned from."""
-    truth = cells["population"].astype(str).to_numpy() if "population" in cells else None
-    labels = cells["cluster"].to_numpy()
-    scores = cluster_scores(latent, labels, truth, seed=seed)
+    Scores of the space that was clustered, where it is not the latent one, are named `clustered_`.
+    """
     hold = cells["held_out"].to_numpy(bool)
+    parts = {"": np.ones(len(cells), dtype=bool)}
     if 2 <= hold.sum() < len(hold):
-        unseen = cluster_scores(latent[hold], labels[hold], None if truth is None else truth[hold], seed=seed)
-        scores |= {f"held_out_{name}": value for name, value in unseen.items()}
+        parts |= {"train_": ~hold, "held_out_": hold}
+    truth = cells["population"].astype(str).to_numpy() if "population" in cells else None
+    units = unit_of_cells(cells) if _drawn_unit(cells) == "chip" else None
+    scores: dict[str, float] = {}
+    for part, rows in parts.items():
+        options = {"units": None if units is None else units[rows], "draws": Draws(seed=seed)}
+        known = None if truth is None else truth[rows]
+        here = cluster_scores(latent[rows], found.labels[rows], known, **options)
+        if found.points is not None:
+            there = cluster_scores(found.points[rows], found.labels[rows], **options)
+            here |= {f"clustered_{name}": value for name, value in there.items() if name != "noise_share"}
+        scores |= {f"{part}{name}": value for name, value in here.items()}
     return scores
+
+
+def unit_of_cells(cells: pd.DataFrame) -> NDArray[Any]:
+    """Return what was repeated: the chip of each cell, or its acquisition where no chip is known."""
+    chips, acquisitions = (cells[name].astype(str).to_numpy() for name in ("chip", "acquisition"))
+    return np.where(chips == "", acquisitions, chips)
+
+
+def compared(cells: pd.DataFrame, settings: ClusterSettings) -> Rows:
+    """Return how the conditions differ in each cluster, chips being the unit."""
+    found = compare_conditions(
+        cells["cluster"].to_numpy(),
+        cells["condition"].astype(str).to_numpy(),
+        unit_of_cells(cells),
+        alpha=settings.alpha,
+        seed=settings.seed,
+    )
+    return [one.row() for one in found]
+
+
+def _composition(cells: pd.DataFrame) -> Rows:
+    counted = composition(cells["cluster"].to_numpy(), cells["condition"].astype(str).to_numpy())
+    return [dict(row) for row in counted.rows()]
+
+
+def _drawn_unit(cells: pd.DataFrame) -> str:
+    """Return what intervals of scores draw anew."""
+    return "chip" if len(np.unique(unit_of_cells(cells))) >= FEWEST_DRAWN else "cell"
 
 
 def _plain(value: float) -> float | None:
@@ -106,7 +134,7 @@ def _track(
     embedding: Handle,
     settings: ClusterSettings,
     metrics: dict[str, float],
-    rows: list[dict[str, Any]],
+    rows: dict[str, Rows],
     tracking: Tracking,
 ) -> dict[str, str]:
     record = records.read(objects, "embedding", embedding.key)
@@ -117,5 +145,7 @@ def _track(
         run.params({"cluster": question(settings), "model": model})
         run.dataset(tracking.experiment, record.digest, objects.uri(record.path), record.counts)
         run.metrics(metrics)
-        run.table("composition", rows)
+        for name, found in rows.items():
+            if found:
+                run.table(name, found)
     return {"run_id": run.id, "run_url": run.url, "tracking_uri": tracking.uri}

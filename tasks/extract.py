@@ -1,7 +1,8 @@
 """extract: labels to patches, one for each nucleus, with the table that says what each row is."""
 
-from dataclasses import dataclass
-from functools import lru_cache, partial
+import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,33 +13,29 @@ from prefect.cache_policies import NO_CACHE
 
 from storage import arrays, images, layout, tables
 from storage.arrays import ArraySpec, Digests
+from storage.errors import InputError
+from storage.images import OmeImage
 from storage.objects import Objects, open_store
-from storage.progress import Done, Ledger
-from storage.regions import Region, grid_regions
+from storage.progress import Ledger
+from storage.regions import grid_regions
 from storage.samples import Sample
 from tasks import announce
 from tasks.chunked import run_units
+from tasks.cutting import BOX, PLACE, TURN, Cut, cut_unit
+from tasks.extract_settings import AreaLimits, ExtractSettings
 from tasks.kernels.matching import match_centroids
-from tasks.kernels.patches import extract_patches
+from tasks.kernels.patches import patch_size_px
 from tasks.samples import sample_facts
-from tasks.settings import CropAndPad, ExtractSettings, Resources, question
+from tasks.settings import Resources, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 
-ALGORITHM = 1
+ALGORITHM = 2
 ROWS_PER_SHARD = 1024
 ROWS_PER_CHUNK = 64
+SHARDS_PER_UNIT = 16  # a part of a plane whose rows fall into two units is read by both
 FARTHEST_UM = 5.0
+MULTIPLE_PX = 8  # of a patch's edge, which networks halve
 UNKNOWN = ""  # of a cell that no known one lies near
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """Where patches are cut from and written to."""
-
-    store: str
-    clean: str
-    labels: str
-    patches: str
 
 
 @task(task_run_name="extract {labels.name}", cache_policy=NO_CACHE)
@@ -52,21 +49,93 @@ def extract(
     settings: ExtractSettings,
     resources: Resources,
 ) -> Handle:
-    """Cut a patch for each nucleus, and say of each which chip, position and condition it comes from."""
+    """Cut a patch for each nucleus, and say of each which chip, position and condition it comes from.
+
+    Without a size in the settings it is that of this acquisition's own nuclei; see `sized` for many.
+    """
     objects = open_store(store)
+    settings = sized(objects, settings, [labels])
     parents = references([clean, labels, sample] + ([truth] if truth else []))
     asked = Question("patches", sample.name, parents, question(settings), ALGORITHM)
-    return produce(
-        objects,
-        asked,
-        lambda key: _cut_all(
-            objects,
-            _Cut(objects.url, clean.key, labels.key, key),
-            _cells(objects, labels, sample_facts(objects, sample), truth, settings),
+
+    def compute(key: str) -> Outcome:
+        image = images.open_image(objects, layout.image_path("clean", clean.key))
+        cells = _cells(objects, labels, sample_facts(objects, sample), truth, settings)
+        cells[TURN] = _turns(cells, clean, settings)
+        cells["tile"] = _tiles(cells, image)
+        cells = cells.sort_values(list(PLACE), kind="stable")
+        cut = Cut(
+            objects.url,
+            clean.key,
+            labels.key,
+            key,
+            _size_px(settings, labels),
+            _channels(settings, image),
             settings,
-            resources,
-        ),
-    )
+        )
+        return _cut_all(objects, cut, cells, resources)
+
+    return produce(objects, asked, compute)
+
+
+def sized(objects: Objects, settings: ExtractSettings, labels: Sequence[Handle]) -> ExtractSettings:
+    """Return settings with a patch's size, which these acquisitions' nuclei give where none was set.
+
+    Patches of acquisitions that are learned from together need one size, so it is asked of all of them.
+    """
+    if settings.crop.is_sized:
+        return settings
+    sides = [_sides(objects, one) for one in labels]
+    heights_px, widths_px = (np.concatenate(every) for every in zip(*sides, strict=True))
+    size_px = MULTIPLE_PX
+    if heights_px.size:
+        size_px = patch_size_px(heights_px, widths_px, settings.crop.percentile, MULTIPLE_PX)
+    return settings.model_copy(update={"crop": settings.crop.model_copy(update={"size_px": size_px})})
+
+
+def _sides(objects: Objects, labels: Handle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    cells = tables.read_table(objects, folder("labels", labels.key, "cells.zarr")).obs
+    y0, x0, y1, x1 = (cells[name].to_numpy(np.int64) for name in BOX)
+    return y1 - y0, x1 - x0
+
+
+def _size_px(settings: ExtractSettings, labels: Handle) -> int:
+    if settings.crop.size_um is None:
+        assert settings.crop.size_px is not None
+        return settings.crop.size_px
+    pixel_size_um = labels.metrics.get("pixel_size_um")
+    if not pixel_size_um:
+        raise InputError(
+            f"{labels.name}: expected a pixel size, as extract.crop.size_um is set, found none; set "
+            "ingest.pixel_size_um, or size_px in place of size_um"
+        )
+    return math.ceil(settings.crop.size_um / pixel_size_um / MULTIPLE_PX) * MULTIPLE_PX
+
+
+def _channels(settings: ExtractSettings, image: OmeImage) -> tuple[int, ...]:
+    every = tuple(range(image.shape[1]))
+    wanted = settings.channels or every
+    strangers = sorted(set(wanted) - set(every))
+    if strangers:
+        raise InputError(f"expected extract.channels among {list(every)}, found {strangers[0]}; leave it out")
+    return wanted
+
+
+def _turns(cells: pd.DataFrame, clean: Handle, settings: ExtractSettings) -> NDArray[np.float64]:
+    """Return by how much each cell is turned, counter-clockwise, in degrees."""
+    if settings.turn == "long_axis":
+        return cells["orientation_deg"].to_numpy(np.float64)
+    undone = settings.turn == "none" and clean.metrics["rotated"]
+    return np.full(len(cells), -float(clean.metrics["angle_deg"]) if undone else 0.0)
+
+
+def _tiles(cells: pd.DataFrame, image: OmeImage) -> NDArray[np.int64]:
+    """Return the number of the image's shard in which the middle of each cell's box lies."""
+    y0, x0, y1, x1 = (cells[name].to_numpy(np.int64) for name in BOX)
+    height, width = image.levels[0].spec.shards[-2:]
+    across = math.ceil(image.shape[-1] / width)
+    tiles: NDArray[np.int64] = (y0 + y1) // 2 // height * across + (x0 + x1) // 2 // width
+    return tiles
 
 
 def _cells(
@@ -78,11 +147,24 @@ def _cells(
         table["population"] = _populations(objects, table, truth, labels)
     if settings.edge_cells == "drop":
         table = table[~table["touches_edge"].to_numpy(bool)]
+    if settings.area is not None:
+        table = table[_of_size(table, settings.area, labels)]
+    table = table.copy()
     for name, value in sample.model_dump().items():
         table[name] = value
     table["acquisition"] = labels.name
     table.index = [f"{labels.key[:12]}-{name}" for name in table.index]
     return table
+
+
+def _of_size(table: pd.DataFrame, limits: AreaLimits, labels: Handle) -> NDArray[np.bool_]:
+    if limits.unit == "um2" and not labels.metrics.get("pixel_size_um"):
+        raise InputError(
+            f"{labels.name}: expected a pixel size, as extract.area is in um2, found none; set "
+            "ingest.pixel_size_um, or extract.area.unit = 'px'"
+        )
+    area = table[f"area_{limits.unit}"].to_numpy(np.float64)
+    return (area >= limits.least) & (area <= (math.inf if limits.most is None else limits.most))
 
 
 def _populations(objects: Objects, table: pd.DataFrame, truth: Handle, labels: Handle) -> NDArray[Any]:
@@ -100,17 +182,15 @@ def _populations(objects: Objects, table: pd.DataFrame, truth: Handle, labels: H
     return population
 
 
-def _cut_all(
-    objects: Objects, cut: _Cut, cells: pd.DataFrame, settings: ExtractSettings, resources: Resources
-) -> Outcome:
+def _cut_all(objects: Objects, cut: Cut, cells: pd.DataFrame, resources: Resources) -> Outcome:
     written: Digests = {}
     path = folder("patches", cut.patches, "patches.zarr")
-    size, rows = settings.crop.size_px, max(1, len(cells))
+    shape = (max(1, len(cells)), len(cut.channels), cut.size_px, cut.size_px)
     spec = ArraySpec(
-        shape=(rows, 1, size, size),
-        dtype="float16",
-        chunks=(ROWS_PER_CHUNK, 1, size, size),
-        shards=(ROWS_PER_SHARD, 1, size, size),
+        shape=shape,
+        dtype=cut.settings.dtype,
+        chunks=(ROWS_PER_CHUNK, *shape[1:]),
+        shards=(ROWS_PER_SHARD, *shape[1:]),
         axes=("n", "c", "y", "x"),
     )
     arrays.create_array(objects, path, spec, written)
@@ -122,8 +202,8 @@ def _cut_all(
         written=written,
     )
     units = run_units(
-        partial(cut_unit, cut=cut, settings=settings),
-        grid_regions(spec.shape, spec.shards) if len(cells) else [],
+        partial(cut_unit, cut=cut),
+        grid_regions(shape, (SHARDS_PER_UNIT * ROWS_PER_SHARD, *shape[1:])) if len(cells) else [],
         ledger=Ledger(objects, "patches", cut.patches, "rows"),
         resources=resources,
         listener=announce.listener(f"extract {cut.patches[:8]}"),
@@ -132,39 +212,7 @@ def _cut_all(
         path=path,
         written=written | units.written,
         counts={"patches": len(cells)},
-        details={"size_px": size},
+        details={"size_px": cut.size_px},
         units_done=units.computed,
         units_reused=units.reused,
     )
-
-
-@lru_cache(maxsize=4)
-def _rows(store: str, patches: str) -> pd.DataFrame:
-    rows: pd.DataFrame = tables.read_table(open_store(store), folder("patches", patches, "cells.zarr")).obs
-    return rows
-
-
-def cut_unit(unit: Region, *, cut: _Cut, settings: ExtractSettings) -> Done:
-    """Cut the patches of one shard; every plane is read once."""
-    rows = _rows(cut.store, cut.patches).iloc[unit.slices[0]]
-    objects = open_store(cut.store)
-    image = images.open_image(objects, layout.image_path("clean", cut.clean))
-    labels = images.open_image(objects, layout.labels_path(cut.clean, cut.labels))
-    patches = np.zeros(unit.shape, np.float16)
-    planes = rows[["t", "z"]].to_numpy()
-    for t, z in np.unique(planes, axis=0):
-        here = np.flatnonzero((planes == (t, z)).all(axis=1))
-        plane = image.plane(int(t), 0, int(z))
-        where = Region((*plane.start[:1], *plane.start[2:]), (*plane.stop[:1], *plane.stop[2:]))
-        nyx = extract_patches(
-            image.read(plane)[0, 0, 0],
-            labels.read(where)[0, 0],
-            {name: rows.iloc[here][name].to_numpy() for name in rows.columns},
-            size_px=settings.crop.size_px,
-            mode="pad" if isinstance(settings.crop, CropAndPad) else "resize",
-            keep_background=settings.keep_background,
-        )
-        patches[here, 0] = nyx
-    written: Digests = {}
-    arrays.open_array(objects, folder("patches", cut.patches, "patches.zarr"), written).write(unit, patches)
-    return Done(None, written)

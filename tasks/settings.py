@@ -3,11 +3,15 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
 from storage.errors import InputError, MissingInputError
+from tasks.cluster_settings import ClusterSettings as ClusterSettings
+from tasks.extract_settings import CropAndPad as CropAndPad
+from tasks.extract_settings import CropAndResize as CropAndResize
+from tasks.extract_settings import ExtractSettings as ExtractSettings
 from tasks.preprocess_settings import PreprocessSettings as PreprocessSettings
 from tasks.refine_settings import RefineSettings as RefineSettings
 from tasks.sections import Section as Section
@@ -59,49 +63,10 @@ class SegmentSettings(Section):
         return tile_px
 
 
-class CropAndPad(Section):
-    """Cut true-size patches: what is larger than the patch is cut off, the rest filled up."""
-
-    kind: Literal["pad"] = "pad"
-    size_px: int = Field(48, ge=8, le=1024, description="Edge of a patch in px.")
-
-
-class CropAndResize(Section):
-    """Scale each nucleus to fill its patch, keeping its aspect ratio."""
-
-    kind: Literal["resize"] = "resize"
-    size_px: int = Field(48, ge=8, le=1024, description="Edge of a patch in px.")
-
-
-class ExtractSettings(Section):
-    """From labels to patches."""
-
-    crop: Annotated[CropAndPad | CropAndResize, Field(discriminator="kind")] = CropAndPad()
-    keep_background: bool = Field(
-        False, description="Keep the pixels outside the nucleus's mask; off sets them to 0."
-    )
-    edge_cells: Literal["drop", "keep"] = Field(
-        "drop", description="Nuclei cut by the border of the field: left out of the patches, or kept."
-    )
-
-
 class EmbedSettings(Section):
     """From patches to latent means."""
 
     batch_size: int = Field(256, ge=1, description="Patches encoded at a time; changes speed only.")
-
-
-class ClusterSettings(Section):
-    """The Gaussian mixture on the latent means, and the map drawn of them."""
-
-    n_clusters: int = Field(4, ge=1, le=200, description="Components of the mixture.")
-    covariance: Literal["full", "diag"] = Field("full", description="Shape of a component.")
-    n_init: int = Field(5, ge=1, description="Starts of the fit; the best is kept.")
-    umap_neighbours: int = Field(
-        15, ge=2, description="Neighbours in the UMAP; higher shows coarser structure."
-    )
-    umap_min_dist: float = Field(0.1, ge=0, le=1, description="Least distance of points in the UMAP.")
-    seed: int = Field(0, ge=0, description="Seed of the mixture and the map.")
 
 
 class ReportSettings(Section):
@@ -195,8 +160,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError, path: Path | None) -> str:
     """Return one sentence about the first thing that is wrong."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    first = next((one for one in error.errors() if one["type"] == "extra_forbidden"), error.errors()[0])
+    name = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # pydantic's own words
     where = "settings" if path is None else str(path)
     if first["type"] == "extra_forbidden":
         known = ", ".join(_known(first["loc"][:-1]))
@@ -205,10 +170,14 @@ def _explain(error: ValidationError, path: Path | None) -> str:
 
 
 def _known(place: tuple[int | str, ...]) -> list[str]:
-    """Return the names known at the place of an error; of alternatives the place names one by its kind."""
+    """Return the names known at the place of an error; of alternatives the place names one."""
     models: Any = (Settings,)
     for part in place:
-        kinds = [one for one in models if getattr(one.model_fields.get("kind"), "default", None) == part]
+        kinds = [one for one in models if _kind(one) == part or one.__name__ in str(part)]
         inner = None if kinds else models[0].model_fields[part].annotation
-        models = kinds or get_args(inner) or (inner,)
+        models = kinds or [one for one in get_args(inner) or (inner,) if hasattr(one, "model_fields")]
     return list(models[0].model_fields)
+
+
+def _kind(model: Any) -> Any:
+    return getattr(model.model_fields.get("kind"), "default", None)

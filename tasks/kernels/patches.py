@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
 
 from tasks.kernels.checks import finite_float32, require_plane
+from tasks.kernels.patches_loops import copy_cells, resize_cells, turn_cells
 
 Mode = Literal["pad", "resize"]
 _BOX_COLUMNS = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
@@ -84,10 +84,7 @@ def crop_and_pad(
     ValueError
         If shapes differ, the box is empty or leaves the image, or the size is not positive.
     """
-    _check(yx, labels_yx, bbox, size_px)
-    patch = np.zeros((size_px, size_px), np.float32)
-    _cut(yx, labels_yx, label, bbox, patch, keep_background)
-    return patch
+    return _single(yx, labels_yx, label, bbox, size_px, "pad", keep_background)
 
 
 def crop_and_resize(
@@ -109,19 +106,14 @@ def crop_and_resize(
     Returns
     -------
     Float32, axes y x, (size_px, size_px). The aspect is kept, the shorter side is padded evenly. Linear
-    interpolation; what is made smaller is smoothed before, against aliasing.
+    interpolation; what is made smaller is averaged, against aliasing.
 
     Raises
     ------
     ValueError
         As for `crop_and_pad`.
     """
-    _check(yx, labels_yx, bbox, size_px)
-    side_px = max(bbox[2] - bbox[0], bbox[3] - bbox[1])
-    square = np.zeros((side_px, side_px), np.float32)
-    _cut(yx, labels_yx, label, bbox, square, keep_background)
-    scaled = resize(square, (size_px, size_px), order=1, anti_aliasing=side_px > size_px)
-    return np.asarray(scaled, np.float32)
+    return _single(yx, labels_yx, label, bbox, size_px, "resize", keep_background)
 
 
 def extract_patches(
@@ -132,6 +124,7 @@ def extract_patches(
     size_px: int,
     mode: Mode = "pad",
     keep_background: bool = False,
+    turns_deg: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Cut out every cell of a table.
 
@@ -149,6 +142,10 @@ def extract_patches(
         "pad" keeps the true size (`crop_and_pad`), "resize" fills the patch (`crop_and_resize`).
     keep_background
         Keep what lies round a cell; else it is 0.
+    turns_deg
+        Counter-clockwise angle on the screen by which each cell is turned, (n,); None: none is. A turned
+        cell lies in the middle, and fills the patch, by its extent along the patch's axes; linear
+        interpolation.
 
     Returns
     -------
@@ -163,45 +160,53 @@ def extract_patches(
     """
     if mode not in ("pad", "resize"):
         raise ValueError(f"mode: expected pad or resize, found {mode!r}")
-    cut = crop_and_pad if mode == "pad" else crop_and_resize
-    labels = cells["label"].tolist()
-    boxes = np.stack([cells[name] for name in _BOX_COLUMNS], axis=1).astype(int).tolist()
+    labels = np.asarray(cells["label"]).astype(np.int64)
+    boxes = np.stack([np.asarray(cells[name]).astype(np.int64) for name in _BOX_COLUMNS], axis=1)
+    _check(yx, labels_yx, boxes, size_px)
     patches = np.zeros((len(labels), size_px, size_px), np.float32)
-    for patch, label, bbox in zip(patches, labels, boxes, strict=True):
-        patch[:] = cut(yx, labels_yx, label, bbox, size_px=size_px, keep_background=keep_background)
+    given = (finite_float32(yx), labels_yx, labels, boxes)
+    if turns_deg is not None:
+        turn_cells(*given, np.deg2rad(turns_deg), keep_background, mode == "resize", patches)
+    elif mode == "pad":
+        copy_cells(*given, keep_background, patches)
+    else:
+        resize_cells(*given, keep_background, patches)
     return patches
 
 
-def _cut(
+def as_stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    """Return numbers from 0 to 1 as floats, or as rounded shares of an integer type's largest number."""
+    if np.dtype(dtype).kind == "f":
+        return values.astype(dtype)
+    return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+def _single(
     yx: NDArray[np.generic],
     labels_yx: NDArray[np.generic],
     label: int,
     bbox: Sequence[int],
-    patch: NDArray[np.float32],
+    size_px: int,
+    mode: Mode,
     keep_background: bool,
-) -> None:
-    """Copy the pixels round the box's middle into the square patch, as far as the image reaches."""
-    side_px = patch.shape[0]
-    source, target = [], []
-    for axis in (0, 1):
-        start = (bbox[axis] + bbox[axis + 2]) // 2 - side_px // 2
-        low, high = max(start, 0), min(start + side_px, yx.shape[axis])
-        source.append(slice(low, high))
-        target.append(slice(low - start, high - start))
-    pixels = finite_float32(yx[tuple(source)])
-    if not keep_background:
-        pixels = np.where(labels_yx[tuple(source)] == label, pixels, np.float32(0))
-    patch[tuple(target)] = pixels
+) -> NDArray[np.float32]:
+    cells = {"label": np.array([label])} | {
+        name: np.array([edge]) for name, edge in zip(_BOX_COLUMNS, bbox, strict=True)
+    }
+    options: dict[str, Any] = {"size_px": size_px, "mode": mode, "keep_background": keep_background}
+    return extract_patches(yx, labels_yx, cells, **options)[0]
 
 
 def _check(
-    yx: NDArray[np.generic], labels_yx: NDArray[np.generic], bbox: Sequence[int], size_px: int
+    yx: NDArray[np.generic], labels_yx: NDArray[np.generic], boxes: NDArray[np.int64], size_px: int
 ) -> None:
     require_plane(yx)
     if yx.shape != labels_yx.shape:
         raise ValueError(f"expected image and labels of one shape, found {yx.shape} and {labels_yx.shape}")
     if size_px < 1:
         raise ValueError(f"size_px: expected 1 px or more, found {size_px}")
-    y0, x0, y1, x1 = bbox
-    if not (0 <= y0 < y1 <= yx.shape[0] and 0 <= x0 < x1 <= yx.shape[1]):
-        raise ValueError(f"bbox: expected y0 < y1 and x0 < x1 inside {yx.shape}, found {tuple(bbox)}")
+    low, high = boxes[:, :2], boxes[:, 2:]
+    good = ((low >= 0) & (low < high) & (high <= yx.shape)).all(axis=1)
+    if not good.all():
+        first = tuple(boxes[np.flatnonzero(~good)[0]].tolist())
+        raise ValueError(f"bbox: expected y0 < y1 and x0 < x1 inside {yx.shape}, found {first}")

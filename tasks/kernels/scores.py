@@ -1,16 +1,28 @@
-"""How good a clustering is: by itself, and against a known truth."""
+"""How good a clustering is: by itself, and against a known truth; each score with an interval."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 from sklearn import metrics
+
+from tasks.kernels.score_intervals import (
+    Draws,
+    SortedPoints,
+    intervals,
+    named,
+    shape_scores,
+    silhouette_draws,
+    table_scores,
+)
 
 Codes = npt.NDArray[np.int64]
 UNKNOWN_TEXTS = ("", "nan", "<NA>")  # a missing value of numpy and of pandas, also once it became text
 Labels = Sequence[Any] | npt.NDArray[Any]
+NOISE = -1
+SHAPE_SCORES = ("silhouette", "davies_bouldin", "calinski_harabasz")
+TRUTH_SCORES = ("accuracy", "purity", "nmi", "ari")
 
 
 def cluster_scores(
@@ -18,8 +30,9 @@ def cluster_scores(
     clusters: Labels,
     truth: Labels | None = None,
     *,
+    units: Labels | None = None,
+    draws: Draws = Draws(),  # noqa: B008 - frozen
     silhouette_limit: int = 5000,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Score a clustering of points; a score that is not defined is nan, never an exception.
 
@@ -28,15 +41,19 @@ def cluster_scores(
     points
         (n, d), finite.
     clusters
-        (n,): a cluster for each point, numbers or text.
+        (n,): a cluster for each point, numbers or text. The number -1 means no cluster (HDBSCAN's noise):
+        such points are left out of the first three scores, and wrong for accuracy and purity.
     truth
         (n,): the known population of each point, numbers or text, or None to leave these scores out. Points
         whose truth is None, "", nan or pandas' NA are unknown and left out of the truth scores.
+    units
+        (n,): what is drawn anew for the intervals, such as the chip of each cell: cells of one chip are more
+        alike than cells of two. None draws the points one by one, as if each were a chip.
+    draws
+        How many draws (0: no intervals), their seed, and the level of the intervals.
     silhouette_limit
         The silhouette takes n^2 distances, so above this number it is estimated on that many points, drawn
-        with `seed`.
-    seed
-        Decides which points are drawn.
+        with the seed.
 
     Returns
     -------
@@ -46,11 +63,16 @@ def cluster_scores(
         - silhouette: -1 to 1, higher is better (Rousseeuw, 1987);
         - silhouette_points: the number of points it was computed on;
         - davies_bouldin: 0 or more, lower is better (Davies and Bouldin, 1979);
-        - calinski_harabasz: 0 or more, higher is better (Calinski and Harabasz, 1974).
+        - calinski_harabasz: 0 or more, higher is better (Calinski and Harabasz, 1974);
+        - noise_share: share of the points that are in no cluster.
 
         The first, third and fourth are nan with a single cluster, or as many clusters as points.
 
         With a truth, those of `truth_scores` too.
+
+        For each but the counts and shares, NAME_low and NAME_high: the bootstrap's percentile interval
+        (Efron, 1979). The clustering is held, so it says how far the score would move with other cells, not
+        with another fit.
 
     Raises
     ------
@@ -63,8 +85,15 @@ def cluster_scores(
             f"expected points (n, d) and n clusters, found {points_nd.shape} and {len(names)}: "
             "cluster the same points that are scored"
         )
-    scores = _shape_scores(points_nd, names) | _silhouette(points_nd, names, silhouette_limit, seed)
-    return scores if truth is None else scores | truth_scores(clusters, truth)
+    if not np.isfinite(points_nd).all():
+        raise ValueError("expected finite points, found infinite or undefined ones: leave those rows out")
+    unit = _units(units, len(names))
+    inside = names != NOISE
+    noise = {"noise_share": float(1 - inside.mean()) if len(inside) else 0.0}
+    scores = _geometry(points_nd[inside], names[inside], unit[inside], draws, silhouette_limit) | noise
+    if truth is None:
+        return scores
+    return scores | truth_scores(clusters, truth) | _truth_intervals(names, truth, unit, draws)
 
 
 def truth_scores(clusters: Labels, truth: Labels) -> dict[str, float]:
@@ -96,43 +125,89 @@ def truth_scores(clusters: Labels, truth: Labels) -> dict[str, float]:
     ValueError
         Lengths differ.
     """
-    if len(clusters) != len(truth):
-        raise ValueError(
-            f"expected a truth for each of {len(clusters)} points, found {len(truth)}: use None for unknown"
-        )
-    known = np.array([_is_known(value) for value in truth], dtype=bool)
+    known, populations = _populations(truth, len(clusters))
+    points = {"truth_points": float(known.sum())}
     if not known.any():
-        return dict.fromkeys(("accuracy", "purity", "nmi", "ari"), float("nan")) | {"truth_points": 0.0}
-    found = _codes(clusters)[known]
-    populations = _codes([value for value, keep in zip(truth, known, strict=True) if keep])
-    table = metrics.cluster.contingency_matrix(populations, found)
-    paired = linear_sum_assignment(table, maximize=True)
-    return {
-        "accuracy": float(table[paired].sum() / table.sum()),
-        "purity": float(table.max(axis=0).sum() / table.sum()),
-        "nmi": float(metrics.normalized_mutual_info_score(populations, found)),
-        "ari": float(metrics.adjusted_rand_score(populations, found)),
-        "truth_points": float(len(found)),
-    }
+        return dict.fromkeys(TRUTH_SCORES, float("nan")) | points
+    table, noise = _table(populations, _codes(clusters)[known], np.ones(int(known.sum())))
+    return table_scores(table, noise) | points
 
 
-def _shape_scores(points: npt.NDArray[Any], names: Codes) -> dict[str, float]:
+def _geometry(
+    points: npt.NDArray[Any], names: Codes, units: Codes, draws: Draws, limit: int
+) -> dict[str, float]:
+    """Scores of points that are all in a cluster, and their intervals."""
+    drawn = np.arange(len(names))
+    if len(names) > limit:
+        drawn = np.sort(np.random.default_rng(draws.seed).choice(len(names), size=limit, replace=False))
+    counted = {"silhouette_points": float(len(drawn))}
     if not _is_scorable(names):
-        return {"davies_bouldin": float("nan"), "calinski_harabasz": float("nan")}
-    return {
+        return dict.fromkeys(_with_ends(SHAPE_SCORES, draws), float("nan")) | counted
+    scores = {
         "davies_bouldin": float(metrics.davies_bouldin_score(points, names)),
         "calinski_harabasz": float(metrics.calinski_harabasz_score(points, names)),
     }
+    whole = SortedPoints.of(points, names)
+    scores |= intervals(draws, _dense(units), lambda weights: shape_scores(whole, weights))
+    return scores | counted | _silhouette(points[drawn], names[drawn], units[drawn], draws)
 
 
-def _silhouette(
-    points: npt.NDArray[Any], names: npt.NDArray[np.int64], limit: int, seed: int
-) -> dict[str, float]:
-    if len(names) > limit:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(names), size=limit, replace=False))
-        points, names = points[drawn], names[drawn]
-    score = float(metrics.silhouette_score(points, names)) if _is_scorable(names) else float("nan")
-    return {"silhouette": score, "silhouette_points": float(len(names))}
+def _silhouette(points: npt.NDArray[Any], names: Codes, units: Codes, draws: Draws) -> dict[str, float]:
+    if not _is_scorable(names):
+        return dict.fromkeys(_with_ends(("silhouette",), draws), float("nan"))
+    score = {"silhouette": float(metrics.silhouette_score(points, names))}
+    if draws.count == 0:
+        return score
+    weights = np.stack(list(draws.weights(_dense(units))))
+    found = silhouette_draws(SortedPoints.of(points, names), weights)
+    return score | named({"silhouette": draws.interval(found)})
+
+
+def _truth_intervals(names: Codes, truth: Labels, units: Codes, draws: Draws) -> dict[str, float]:
+    known, populations = _populations(truth, len(names))
+    if not known.any():
+        return dict.fromkeys(_with_ends(TRUTH_SCORES, draws)[len(TRUTH_SCORES) :], float("nan"))
+    found = names[known]
+
+    def score(weights: npt.NDArray[np.float64]) -> dict[str, float]:
+        return table_scores(*_table(populations, found, weights))
+
+    return intervals(draws, _dense(units[known]), score)
+
+
+def _table(
+    populations: Codes, found: Codes, weights: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], int | None]:
+    """Count populations (rows) in clusters (columns); noise, if any, is the last column."""
+    width = int(found.max()) + 1
+    has_noise = bool((found == NOISE).any())
+    column = np.where(found == NOISE, width, found)
+    shape = (int(populations.max()) + 1, width + has_noise)
+    flat = np.bincount(populations * shape[1] + column, weights=weights, minlength=shape[0] * shape[1])
+    return flat.reshape(shape).astype(np.float64), width if has_noise else None
+
+
+def _populations(truth: Labels, expected: int) -> tuple[npt.NDArray[np.bool_], Codes]:
+    """Say which points have a known truth, and number it for these."""
+    if len(truth) != expected:
+        raise ValueError(
+            f"expected a truth for each of {expected} points, found {len(truth)}: use None for unknown"
+        )
+    known = np.array([_is_known(value) for value in truth], dtype=bool)
+    return known, _numbered([value for value, keep in zip(truth, known, strict=True) if keep])
+
+
+def _units(units: Labels | None, expected: int) -> Codes:
+    if units is None:
+        return np.arange(expected)
+    if len(units) != expected:
+        raise ValueError(f"expected a unit for each of {expected} points, found {len(units)}")
+    return _numbered(units)
+
+
+def _with_ends(names: Sequence[str], draws: Draws) -> list[str]:
+    ends = [f"{name}_{end}" for name in names for end in ("low", "high")]
+    return [*names, *(ends if draws.count else [])]
 
 
 def _is_scorable(names: Codes) -> bool:
@@ -144,7 +219,22 @@ def _is_known(value: Any) -> bool:
     return value is not None and str(value) not in UNKNOWN_TEXTS
 
 
-def _codes(labels: Labels) -> npt.NDArray[np.int64]:
+def _dense(codes: Codes) -> Codes:
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+
+def _codes(clusters: Labels) -> Codes:
+    """Numbers from 0 for clusters of any kind; noise stays -1."""
+    numbers = _numbered(clusters)
+    noise = np.array([_is_noise(value) for value in clusters], dtype=bool)
+    return np.where(noise, NOISE, numbers).astype(np.int64)
+
+
+def _is_noise(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(value == NOISE)
+
+
+def _numbered(labels: Labels) -> Codes:
     """Numbers from 0 for labels of any kind, even mixed ones, by first appearance."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)

@@ -9,7 +9,18 @@ import sys
 
 from flows.environment import prepare_environment
 
-BENCHMARKS = ("codecs", "density", "ingest", "memory", "mosaic", "overhead", "preprocess", "refine")
+BENCHMARKS = (
+    "codecs",
+    "composition",
+    "density",
+    "extract",
+    "ingest",
+    "memory",
+    "mosaic",
+    "overhead",
+    "preprocess",
+    "refine",
+)
 
 
 def main() -> None:

@@ -79,9 +79,11 @@ def test_the_run_in_mlflow_names_the_training_and_the_flow(learned):
 
 
 def test_more_clusters_than_the_cells_can_bear_are_fewer_and_said(learned, caplog):
-    settings = ClusterSettings(n_clusters=150, covariance="diag", n_init=1)
+    settings = ClusterSettings.model_validate(
+        {"n_clusters": 150, "method": {"kind": "mixture", "covariance": "diag", "n_init": 1}}
+    )
     made = cluster.fn(learned.embedding, learned.objects.url, settings, learned.tracking)
-    cells = learned.embedding.counts["cells"]
+    cells = int((~table_of(learned, learned.embedding).obs["held_out"]).sum())
     assert made.counts["clusters"] == cells // 2
     assert f"{cells} cells cannot bear 150 clusters" in caplog.text
 

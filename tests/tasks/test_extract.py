@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from storage.arrays import ZarrArray
+from storage.errors import InputError
 from storage.experiment import read_cells, read_labels
-from tasks.extract import extract
-from tasks.settings import CropAndPad, CropAndResize, ExtractSettings
+from tasks.extract import extract, sized
+from tasks.extract_settings import AreaLimits, CropAndPad, CropAndResize, ExtractSettings
 from tests.support import QUICK, SERIAL, cells_of, clean_of, labels_of, patches_of
 
 
@@ -115,3 +119,119 @@ def test_without_truth_there_is_no_population(workplace):
     assert made.key != one.patches.key
     assert "population" not in cells_of(objects, made)
     np.testing.assert_array_equal(patches_of(objects, made), patches_of(objects, one.patches))
+
+
+# --- size, turn, limits, numbers
+
+
+def test_the_size_is_that_of_the_nuclei_where_none_is_set(workplace):
+    objects, one = workplace
+    cells = cells_of(objects, one.labels)
+    sides = np.maximum(
+        cells["bbox_y1_px"] - cells["bbox_y0_px"], cells["bbox_x1_px"] - cells["bbox_x0_px"]
+    ).to_numpy()
+    for percentile in (99.0, 50.0):
+        made = extracted(workplace, crop=CropAndPad(percentile=percentile))
+        size = patches_of(objects, made).shape[-1]
+        assert size % 8 == 0
+        assert size - 8 < np.percentile(sides, percentile) <= size
+    assert (
+        sized(objects, ExtractSettings(), [one.labels]).crop.size_px
+        == sized(objects, ExtractSettings(), [one.labels] * 2).crop.size_px
+    )
+
+
+def test_a_size_in_um_is_one_in_px(workplace):
+    objects, one = workplace
+    pixel_size_um = one.labels.metrics["pixel_size_um"]
+    made = extracted(workplace, crop=CropAndPad(size_um=15.9))
+    assert patches_of(objects, made).shape[-1] == int(np.ceil(15.9 / pixel_size_um / 8)) * 8
+    unknown = dataclasses.replace(one.labels, metrics={"pixel_size_um": None})
+    for settings in ({"crop": CropAndPad(size_um=20.0)}, {"area": AreaLimits(least=1.0)}):
+        with pytest.raises(InputError, match="pixel size"):
+            extracted((objects, dataclasses.replace(one, labels=unknown)), **settings)
+
+
+def test_long_axes_are_turned_upright(workplace):
+    objects = workplace[0]
+    made = extracted(workplace, crop=CropAndPad(size_px=48), turn="long_axis")
+    plain = extracted(workplace, crop=CropAndPad(size_px=48))
+    cells = cells_of(objects, made)
+    np.testing.assert_array_equal(cells["turned_deg"], cells["orientation_deg"])
+    slim = np.flatnonzero(cells["eccentricity"] > 0.8)
+    assert len(slim) > 1
+
+    def tilt_deg(patches):
+        found = []
+        for patch_yx in patches[slim, 0].astype(float):
+            y, x = np.nonzero(patch_yx)
+            found.append(np.rad2deg(np.arctan2(*np.linalg.eigh(np.cov(y, x))[1][::-1, 1])))
+        return np.abs((np.array(found) + 90) % 180 - 90)
+
+    assert tilt_deg(patches_of(objects, made)).max() < 12
+    assert tilt_deg(patches_of(objects, plain)).max() > 12
+
+
+def test_the_rotation_of_the_clean_image_is_undone_on_request(workplace):
+    objects, one = workplace
+    made = extracted(workplace, crop=CropAndPad(size_px=32), turn="none")
+    assert one.clean.metrics["rotated"]
+    assert set(cells_of(objects, made)["turned_deg"]) == {-one.clean.metrics["angle_deg"]}
+
+
+def test_areas_are_limited(workplace):
+    objects, one = workplace
+    areas = cells_of(objects, one.patches)["area_px"]
+    least, most = np.percentile(areas, [25, 75])
+    made = extracted(
+        workplace, crop=CropAndPad(size_px=32), area=AreaLimits(unit="px", least=least, most=most)
+    )
+    assert made.counts["patches"] == ((areas >= least) & (areas <= most)).sum()
+
+
+def test_numbers_are_small_on_request(workplace):
+    objects, one = workplace
+    plain = patches_of(objects, one.patches).astype(np.float32)
+    for dtype, most in (("uint8", 255), ("uint16", 65535)):
+        stored = patches_of(objects, extracted(workplace, crop=CropAndPad(size_px=32), dtype=dtype))
+        assert stored.dtype == dtype
+        np.testing.assert_allclose(stored / most, plain, atol=0.51 / most + 5e-4)
+
+
+def test_channels_that_are_not_there_are_refused(workplace):
+    with pytest.raises(InputError, match=r"channels among \[0\], found 2"):
+        extracted(workplace, crop=CropAndPad(size_px=32), channels=(0, 2))
+
+
+def test_each_plane_is_read_once(workplace, monkeypatch):
+    """Small shards, so that planes and shards of rows end at different rows."""
+    objects, one = workplace
+    monkeypatch.setattr("tasks.extract.ROWS_PER_SHARD", 4)
+    monkeypatch.setattr("tasks.extract.ROWS_PER_CHUNK", 4)
+    read = []
+
+    def noted(self, region, plain=ZarrArray.read):
+        read.append((self.path, region.start[0]))
+        return plain(self, region)
+
+    monkeypatch.setattr(ZarrArray, "read", noted)
+    made = extracted(workplace, crop=CropAndPad(size_px=40))
+    assert made.counts["patches"] > 3 * 4
+    assert len(read) == len(set(read)) == 2 * one.labels.counts["frames"]
+    monkeypatch.undo()
+    whole = extracted(workplace, crop=CropAndPad(size_px=40), edge_cells="keep")
+    kept = ~cells_of(objects, whole)["touches_edge"].to_numpy(bool)
+    np.testing.assert_array_equal(patches_of(objects, made), patches_of(objects, whole)[kept])
+
+
+def test_runs_of_shards_and_parts_of_planes_change_nothing(workplace, monkeypatch):
+    objects = workplace[0]
+    options = {"crop": CropAndResize(size_px=24), "keep_background": True}
+    whole = extracted(workplace, **options)
+    monkeypatch.setattr("tasks.extract.ROWS_PER_SHARD", 4)
+    monkeypatch.setattr("tasks.extract.ROWS_PER_CHUNK", 4)
+    monkeypatch.setattr("tasks.extract.SHARDS_PER_UNIT", 1)
+    monkeypatch.setattr("tasks.extract.ALGORITHM", -1)
+    parts = extracted(workplace, **options)
+    assert parts.units_done > 3
+    np.testing.assert_array_equal(patches_of(objects, parts), patches_of(objects, whole))

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
+from skimage.transform import resize
 
 from tasks.kernels.cells import measure_cells
-from tasks.kernels.patches import crop_and_pad, crop_and_resize, extract_patches, patch_size_px
+from tasks.kernels.patches import (
+    as_stored,
+    crop_and_pad,
+    crop_and_resize,
+    extract_patches,
+    patch_size_px,
+)
 
 
 @pytest.fixture
@@ -109,3 +116,96 @@ def test_other_wrong_input_is_refused(plane):
         crop_and_pad(yx, labels, 5, (0, 0, 2, 2), size_px=0)
     with pytest.raises(ValueError, match="mode"):
         extract_patches(yx, labels, measure_cells(labels, yx, pixel_size_um=1.0), size_px=8, mode="stretch")
+
+
+# --- turned
+
+
+@pytest.fixture
+def bar():
+    """A bar of 21 x 5 px, level, in a plane of its own; it is brighter at its left end."""
+    labels = np.zeros((60, 60), np.uint32)
+    labels[20:25, 30:51] = 3
+    yx = np.where(labels == 3, np.linspace(1.0, 0.5, 60, dtype=np.float32)[None], 0.1).astype(np.float32)
+    return yx, labels, measure_cells(labels, yx, pixel_size_um=1.0)
+
+
+def sides(patch):
+    rows, columns = np.nonzero(patch > 0.25)
+    return np.ptp(rows) + 1, np.ptp(columns) + 1
+
+
+def test_no_turn_is_no_change(plane):
+    yx, labels = plane
+    cells = measure_cells(labels, yx, pixel_size_um=1.0)
+    plain = extract_patches(yx, labels, cells, size_px=17)
+    turned = extract_patches(yx, labels, cells, size_px=17, turns_deg=np.zeros(3))
+    for n, odd in enumerate(cells["bbox_y1_px"] - cells["bbox_y0_px"]):
+        if odd % 2 and (cells["bbox_x1_px"] - cells["bbox_x0_px"])[n] % 2:
+            np.testing.assert_allclose(turned[n], plain[n], rtol=1e-6)
+        assert turned[n].sum() == pytest.approx(plain[n].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_quarter_turn_is_that_of_the_array(bar, keep):
+    yx, labels, cells = bar
+    plain = extract_patches(yx, labels, cells, size_px=25, keep_background=keep)[0]
+    turned = extract_patches(yx, labels, cells, size_px=25, keep_background=keep, turns_deg=np.array([90.0]))
+    np.testing.assert_allclose(turned[0], np.rot90(plain), atol=1e-5)  # counter-clockwise on the screen
+
+
+def test_the_angle_of_the_table_makes_the_long_axis_vertical(bar):
+    yx, labels, cells = bar
+    assert abs(cells["orientation_deg"][0]) == pytest.approx(90)
+    patch = extract_patches(yx, labels, cells, size_px=32, turns_deg=cells["orientation_deg"])[0]
+    assert sides(patch) == (21, 5)
+    slanted_labels = np.zeros((60, 60), np.uint32)
+    y, x = np.mgrid[:60, :60]
+    along, across = (x - 30) * 0.8 + (y - 30) * 0.6, (x - 30) * 0.6 - (y - 30) * 0.8
+    slanted_labels[(abs(along) < 15) & (abs(across) < 4)] = 1
+    cells = measure_cells(slanted_labels, yx, pixel_size_um=1.0)
+    ones = np.ones((60, 60), np.float32)
+    patch = extract_patches(ones, slanted_labels, cells, size_px=40, turns_deg=cells["orientation_deg"])[0]
+    height, width = sides(patch)
+    assert height == pytest.approx(30, abs=2)
+    assert width == pytest.approx(8, abs=2)
+
+
+def test_a_turned_cell_fills_the_patch_when_resized(bar):
+    yx, labels, cells = bar
+    patch = extract_patches(yx, labels, cells, size_px=42, mode="resize", turns_deg=cells["orientation_deg"])[
+        0
+    ]
+    height, width = sides(patch)
+    assert height == 42
+    assert width == pytest.approx(10, abs=1)
+
+
+def test_what_is_made_smaller_is_averaged():
+    """A board of single black and white pixels becomes grey, whatever the phase."""
+    yx = (np.indices((64, 64)).sum(axis=0) % 2).astype(np.float32)
+    labels = np.ones((64, 64), np.uint32)
+    patch = crop_and_resize(yx, labels, 1, (0, 0, 64, 64), size_px=16)
+    np.testing.assert_allclose(patch, 0.5, atol=0.01)
+
+
+def test_resizing_up_is_that_of_scikit_image(plane):
+    yx, labels = plane
+    square = np.zeros((10, 10), np.float32)
+    square[2:9] = yx[20:27, 30:40]
+    np.testing.assert_allclose(
+        crop_and_resize(yx, labels, 5, (20, 30, 27, 40), size_px=24),
+        resize(square, (24, 24), order=1, anti_aliasing=False),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error"), [("float16", 5e-4), ("uint8", 0.5 / 255), ("uint16", 0.5 / 65535)]
+)
+def test_numbers_are_stored_as_shares(dtype, error):
+    values = np.linspace(0, 1, 1001, dtype=np.float32)
+    stored = as_stored(values, dtype)
+    assert stored.dtype == dtype
+    scale = np.iinfo(dtype).max if dtype.startswith("u") else 1
+    np.testing.assert_allclose(stored.astype(np.float64) / scale, values, atol=1.01 * error)

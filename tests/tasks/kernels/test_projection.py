@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.kernels.projection import principal_2d, umap_2d
+from tasks.kernels import projection
+from tasks.kernels.projection import (
+    Projection,
+    _edge_weights,
+    fit_umap,
+    place_all,
+    principal_2d,
+    tsne_2d,
+    umap_2d,
+)
 
 
 def test_principal_axes_of_a_turned_ellipse() -> None:
@@ -75,3 +84,63 @@ def test_umap_keeps_clouds_apart_repeats_itself_and_is_silent() -> None:
 def test_bad_input_is_refused(points: Any, options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         umap_2d(points, seed=0, **options)
+
+
+def test_a_point_is_placed_among_its_neighbours() -> None:
+    fitted = np.array([[0.0], [1.0], [10.0], [11.0]])
+    made = Projection(fitted, np.array([[0.0, 0.0], [0.0, 2.0], [5.0, 0.0], [5.0, 2.0]]), np.arange(4), 2)
+    np.testing.assert_allclose(made.place(np.array([[0.5], [10.5]])), [[0.0, 1.0], [5.0, 1.0]], atol=1e-3)
+    near_first = made.place(np.array([[0.01]]))[0]
+    assert 0.0 < near_first[1] < 1.0
+
+
+def test_weights_of_neighbours_sum_to_the_logarithm_of_their_number() -> None:
+    distances = np.sort(np.random.default_rng(0).uniform(1, 5, (20, 8)), axis=1).astype(np.float32)
+    weights = _edge_weights(distances)
+    np.testing.assert_allclose(weights.sum(axis=1), 3.0, rtol=1e-3)
+    assert (np.diff(weights, axis=1) <= 0).all()
+    assert (weights[:, 0] == 1.0).all()
+    assert (_edge_weights(np.ones((2, 4), np.float32)) == 1.0).all()
+
+
+def test_of_many_points_some_make_the_map_and_the_others_are_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_axes(points: Any, _seed: int, dimensions: int, *_options: Any) -> Any:
+        return points[:, :dimensions].astype(np.float32)
+
+    monkeypatch.setattr(projection, "_umap", first_axes)
+    points = np.random.default_rng(0).normal(size=(400, 3)) * [1, 1, 1e-3]
+    made = fit_umap(points, seed=0, most_points=300, n_neighbors=5)
+    assert len(made.rows) == len(made.fitted) == 300
+    found = place_all(made, points)
+    np.testing.assert_allclose(found[made.rows], points[made.rows, :2], rtol=1e-6)
+    rest = np.setdiff1d(np.arange(400), made.rows)
+    error = np.linalg.norm(found[rest] - points[rest, :2], axis=1)
+    assert np.median(error) < 0.15
+
+
+def test_a_map_of_no_points_places_others_at_the_origin() -> None:
+    made = fit_umap(np.zeros((0, 4)), seed=0, dimensions=3)
+    assert (made.place(np.ones((2, 4))) == np.zeros((2, 3))).all()
+
+
+@pytest.mark.slow  # umap compiles for 10 to 20 s
+def test_points_that_umap_has_not_seen_lie_with_their_cloud() -> None:
+    truth = np.repeat([0, 1, 2], 60)
+    points = np.random.default_rng(0).normal(size=(180, 8)) + 12.0 * np.eye(8)[truth]
+    made = fit_umap(points[::2], seed=0, dimensions=3)
+    found, half = made.place(points[1::2]), truth[::2]
+    assert found.shape == (90, 3)
+    centres = np.array([made.placed[half == group].mean(axis=0) for group in range(3)])
+    nearest = np.linalg.norm(found[:, None] - centres[None], axis=-1).argmin(axis=1)
+    assert (nearest == truth[1::2]).all()
+
+
+def test_t_sne_keeps_clouds_apart_and_repeats_itself() -> None:
+    truth = np.repeat([0, 1, 2], 20)
+    points = np.random.default_rng(0).normal(size=(60, 8)) + 12.0 * np.eye(8)[truth]
+    found = tsne_2d(points, seed=0)
+    centres = np.array([found[truth == group].mean(axis=0) for group in range(3)])
+    assert (np.linalg.norm(found[:, None] - centres[None], axis=-1).argmin(axis=1) == truth).all()
+    assert np.array_equal(tsne_2d(points, seed=0), found)
+    assert (tsne_2d(np.ones((20, 3)), seed=0) == 0.0).all()
+    assert tsne_2d(np.zeros((2, 3)), seed=0).shape == (2, 2)

@@ -1,0 +1,153 @@
+"""The compiled loops that cut cells out: copied, or sampled along turned and scaled axes."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.kernels.compiling import compiled
+
+Plane = NDArray[np.float32]
+Labels = NDArray[Any]
+Boxes = NDArray[np.int64]
+
+
+@compiled
+def copy_cells(
+    yx: Plane, labels_yx: Labels, labels: NDArray[np.int64], boxes: Boxes, keep: bool, out_nyx: Plane
+) -> None:
+    """Copy the pixels round each box's middle pixel, which comes to lie at (size // 2, size // 2).
+
+    Parameters
+    ----------
+    yx, labels_yx
+        Image and labels of one shape.
+    labels, boxes
+        (n,) and (n, 4): label and box (y0, x0, y1, x1) of each cell, ends excluded.
+    keep
+        Keep pixels of other labels; else they are 0.
+    out_nyx
+        (n, size, size), all 0; written to.
+    """
+    height, width = yx.shape
+    size = out_nyx.shape[1]
+    for n in range(labels.size):
+        top = (boxes[n, 0] + boxes[n, 2]) // 2 - size // 2
+        left = (boxes[n, 1] + boxes[n, 3]) // 2 - size // 2
+        for y in range(max(top, 0), min(top + size, height)):
+            for x in range(max(left, 0), min(left + size, width)):
+                if keep or labels_yx[y, x] == labels[n]:
+                    out_nyx[n, y - top, x - left] = yx[y, x]
+
+
+@compiled
+def resize_cells(
+    yx: Plane, labels_yx: Labels, labels: NDArray[np.int64], boxes: Boxes, keep: bool, out_nyx: Plane
+) -> None:
+    """Scale the square round each box's middle, as long as its longer side, to the patch.
+
+    Pixel i of the patch lies at (i + 1/2) side / size - 1/2 of the square, which is mirrored at its rim, as
+    scikit-image does. Linear interpolation; where the square is larger than the patch, the mean of
+    `ceil(side / size)` samples along each axis. Parameters as for `copy_cells`.
+    """
+    size = out_nyx.shape[1]
+    for n in range(labels.size):
+        side = max(boxes[n, 2] - boxes[n, 0], boxes[n, 3] - boxes[n, 1])
+        top = (boxes[n, 0] + boxes[n, 2]) // 2 - side // 2
+        left = (boxes[n, 1] + boxes[n, 3]) // 2 - side // 2
+        step, samples = side / size, _samples(side / size)
+        for i in range(size):
+            for j in range(size):
+                total = 0.0
+                for k in range(samples * samples):
+                    y = (i + (k // samples + 0.5) / samples) * step - 0.5
+                    x = (j + (k % samples + 0.5) / samples) * step - 0.5
+                    y, x = _mirrored(y, side - 1.0), _mirrored(x, side - 1.0)
+                    total += _sample(yx, labels_yx, labels[n], keep, top + y, left + x)
+                out_nyx[n, i, j] = total / (samples * samples)
+
+
+@compiled
+def turn_cells(
+    yx: Plane,
+    labels_yx: Labels,
+    labels: NDArray[np.int64],
+    boxes: Boxes,
+    turns_rad: NDArray[np.float64],
+    keep: bool,
+    fill: bool,
+    out_nyx: Plane,
+) -> None:
+    """Turn each cell counter-clockwise on the screen; it lies in the middle, by its extent along new axes.
+
+    Parameters
+    ----------
+    yx, labels_yx, labels, boxes, keep, out_nyx
+        As for `copy_cells`.
+    turns_rad
+        (n,): angle of each.
+    fill
+        Scale so that the longer extent fills the patch; else the size stays.
+    """
+    size = out_nyx.shape[1]
+    for n in range(labels.size):
+        cosine, sine = math.cos(turns_rad[n]), math.sin(turns_rad[n])
+        v_middle, u_middle, side = _extent(labels_yx, labels[n], boxes[n], cosine, sine)
+        step = side / size if fill else 1.0
+        middle = (size - 1) / 2 if fill else float(size // 2)
+        samples = _samples(step)
+        for i in range(size):
+            for j in range(size):
+                total = 0.0
+                for k in range(samples * samples):
+                    down = (i + (k // samples + 0.5) / samples - 0.5 - middle) * step
+                    right = (j + (k % samples + 0.5) / samples - 0.5 - middle) * step
+                    v, u = v_middle + down, u_middle + right
+                    y, x = u * sine + v * cosine, u * cosine - v * sine
+                    total += _sample(yx, labels_yx, labels[n], keep, boxes[n, 0] + y, boxes[n, 1] + x)
+                out_nyx[n, i, j] = total / (samples * samples)
+
+
+@compiled
+def _extent(
+    labels_yx: Labels, label: int, box: NDArray[np.int64], cosine: float, sine: float
+) -> tuple[float, float, float]:
+    """Return a label's middle along turned axes v, u from the box's corner, and its longer side in px."""
+    v_low, v_high, u_low, u_high = math.inf, -math.inf, math.inf, -math.inf
+    for y in range(box[2] - box[0]):
+        for x in range(box[3] - box[1]):
+            if labels_yx[box[0] + y, box[1] + x] == label:
+                u, v = x * cosine + y * sine, y * cosine - x * sine
+                v_low, v_high, u_low, u_high = min(v_low, v), max(v_high, v), min(u_low, u), max(u_high, u)
+    if v_low > v_high:
+        return 0.0, 0.0, 1.0
+    return (v_low + v_high) / 2, (u_low + u_high) / 2, max(v_high - v_low, u_high - u_low) + 1.0
+
+
+@compiled
+def _mirrored(place: float, last: float) -> float:
+    """Return a place at most half a pixel beyond 0 or the last pixel as far on the other side of it."""
+    return max(min(abs(place), 2 * last - abs(place)), 0.0)
+
+
+@compiled
+def _samples(step: float) -> int:
+    """Return how many samples along an axis make a pixel that is `step` px wide."""
+    return max(1, math.ceil(step - 1e-9))
+
+
+@compiled
+def _sample(yx: Plane, labels_yx: Labels, label: int, keep: bool, y: float, x: float) -> float:
+    """Interpolate linearly; pixels beyond the image, and of other labels unless kept, are 0."""
+    height, width = yx.shape
+    top, left = math.floor(y), math.floor(x)
+    down, right = y - top, x - left
+    total = 0.0
+    for k in range(4):
+        row, column = top + k // 2, left + k % 2
+        weight = (down if k // 2 else 1 - down) * (right if k % 2 else 1 - right)
+        if weight > 0 and 0 <= row < height and 0 <= column < width:  # noqa: SIM102 - a label is read last
+            if keep or labels_yx[row, column] == label:
+                total += weight * yx[row, column]
+    return total
