@@ -1,17 +1,16 @@
 """The main job: from files to a compared model, one Prefect task for each acquisition and stage."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from flows.inputs import Found, find_inputs
+from flows.several import each
 from flows.summary import STAGES, Result
 from storage import records
 from storage.errors import ChipcyteError, InputError, MissingInputError
@@ -32,8 +31,6 @@ from tasks.stage import Handle, handle
 from tasks.train import Tracking, train
 
 Stage = Literal["ingest", "preprocess", "segment", "extract", "train", "embed", "cluster", "report"]
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def run(
     found = find_inputs(inputs, settings.ingest, Path(samples) if samples else None)
     job = _job(open_store(store, create=True), settings, name, tracking_uri, until)
     standing = standing_samples(job.objects)
-    starts = _each(found, lambda one: _ingest(job, one, standing), settings)
+    starts = each(found, lambda one: _ingest(job, one, standing), settings.resources)
     return _onward(job, _once(starts))
 
 
@@ -168,7 +165,11 @@ def _onward(job: Job, starts: Sequence[Start]) -> Result:
 def _nuclei(job: Job, starts: Sequence[Start], result: Result) -> None:
     """Each acquisition alone: clean image, labels, patches."""
     lights = _illuminations(job, starts)
-    carried = _each(starts, lambda start: _carry(job, start, lights.get(start.raw.key)), job.settings)
+    carried = each(
+        starts,
+        lambda start: _carry(job, start, lights.get(start.raw.key)),
+        job.settings.resources,
+    )
     for stage in ("preprocess", "segment", "extract"):
         handles = [one[stage] for one in carried if stage in one]
         if handles:
@@ -188,7 +189,11 @@ def _illuminations(job: Job, starts: Sequence[Start]) -> dict[str, Handle | Chip
     for start in starts:
         chip = sample_facts(job.objects, start.sample).chip
         chips.setdefault(("chip", chip) if chip else (start.raw.key, start.raw.name), []).append(start.raw)
-    lights = _each(list(chips.items()), lambda one: _illumination(job, one[0][1], one[1]), job.settings)
+    lights = each(
+        list(chips.items()),
+        lambda one: _illumination(job, one[0][1], one[1]),
+        job.settings.resources,
+    )
     return {raw.key: light for raws, light in zip(chips.values(), lights, strict=True) for raw in raws}
 
 
@@ -231,7 +236,7 @@ def _cut_alike(job: Job, starts: Sequence[Start], carried: Sequence[dict[str, Ha
     """Cut patches of the size that the nuclei of all acquisitions give."""
     wanted = sized(job.objects, job.settings.extract, [made["segment"] for made in carried])
     pairs = list(zip(starts, carried, strict=True))
-    return _each(pairs, lambda pair: _cut(job, *pair, wanted), job.settings)
+    return each(pairs, lambda pair: _cut(job, *pair, wanted), job.settings.resources)
 
 
 def _populations(job: Job, starts: Sequence[Start], result: Result) -> None:
@@ -277,19 +282,6 @@ def _trails(starts: Sequence[Start], result: Result) -> list[Trail]:
         Trail(clean, labels, patches, start.sample)
         for start, clean, labels, patches in zip(starts, *stages, strict=True)
     ]
-
-
-def _each(items: Sequence[Item], function: Callable[[Item], Made], settings: Settings) -> list[Made]:
-    """Call a function on each, several at once; all are tried before the first failure is raised."""
-    with ThreadPoolExecutor(settings.resources.acquisitions_at_once) as pool:
-        # Prefect keeps the running flow in a context variable, which a thread does not inherit.
-        futures = [pool.submit(copy_context().run, function, item) for item in items]
-    failures = [error for future in futures if (error := future.exception()) is not None]
-    for failure in failures[1:]:
-        announce.warn(f"also failed: {failure}")
-    if failures:
-        raise failures[0]
-    return [future.result() for future in futures]
 
 
 def _announce(job: Job, result: Result) -> None:

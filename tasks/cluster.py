@@ -48,7 +48,7 @@ def _cluster(
     umap = umap_2d(
         latent, seed=settings.seed, n_neighbors=settings.umap_neighbours, min_dist=settings.umap_min_dist
     )
-    spaces = {"latent": latent, "umap": umap}
+    spaces: dict[str, NDArray[Any]] = {"latent": latent, "umap": umap}
     if found.points is not None:
         spaces["clustered"] = found.points
     written: Digests = {}
@@ -85,11 +85,11 @@ def scores_of_parts(
     units = unit_of_cells(cells) if _drawn_unit(cells) == "chip" else None
     scores: dict[str, float] = {}
     for part, rows in parts.items():
-        options = {"units": None if units is None else units[rows], "draws": Draws(seed=seed)}
+        labels, unit, draws = found.labels[rows], None if units is None else units[rows], Draws(seed=seed)
         known = None if truth is None else truth[rows]
-        here = cluster_scores(latent[rows], found.labels[rows], known, **options)
+        here = cluster_scores(latent[rows], labels, known, units=unit, draws=draws)
         if found.points is not None:
-            there = cluster_scores(found.points[rows], found.labels[rows], **options)
+            there = cluster_scores(found.points[rows], labels, units=unit, draws=draws)
             here |= {f"clustered_{name}": value for name, value in there.items() if name != "noise_share"}
         scores |= {f"{part}{name}": value for name, value in here.items()}
     return scores

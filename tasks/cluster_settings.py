@@ -1,8 +1,8 @@
 """Settings of cluster: the space clusters are looked for in, the method, their number."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tasks.sections import Section
 
@@ -70,6 +70,12 @@ class ChosenNumber(Section):
         return self
 
 
+def _kind_of_number(value: Any) -> str:
+    return "ChosenNumber" if isinstance(value, dict | ChosenNumber) else "int"
+
+
+GivenNumber = Annotated[int, Field(ge=1, le=200), Tag("int")]
+TaggedChoice = Annotated[ChosenNumber, Tag("ChosenNumber")]
 Space = Annotated[LatentSpace | UmapSpace, Field(discriminator="kind")]
 Method = Annotated[GaussianMixture | KMeans | Hdbscan | ModelMixture, Field(discriminator="kind")]
 
@@ -79,7 +85,7 @@ class ClusterSettings(Section):
 
     space: Space = Field(LatentSpace(), description="Where clusters are looked for.")
     method: Method = Field(GaussianMixture(), description="How they are found.")
-    n_clusters: Annotated[int, Field(ge=1, le=200)] | ChosenNumber = Field(
+    n_clusters: Annotated[GivenNumber | TaggedChoice, Discriminator(_kind_of_number)] = Field(
         4, description="Number of clusters, or how it is chosen. HDBSCAN and the model know their own."
     )
     alpha: float = Field(

@@ -1,5 +1,6 @@
 """Cuts the patches of a run of rows: each part of a plane is read once and cut into all of its cells."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from storage import arrays, images, layout, tables
 from storage.arrays import Digests
+from storage.images import OmeImage
 from storage.objects import open_store
 from storage.progress import Done
 from storage.regions import Region, grid_regions
@@ -76,22 +78,34 @@ def _moved(shard: Region, unit: Region) -> Region:
 
 
 def _view(cut: Cut, rows: pd.DataFrame) -> View:
-    """Read what the patches of some cells of one plane show, and no more."""
+    """Read the shard in which some cells lie, and beyond it as far as their patches reach.
+
+    A whole shard is one request; a part of one is a request for each chunk.
+    """
     objects = open_store(cut.store)
     image = images.open_image(objects, layout.image_path("clean", cut.clean))
     labels = images.open_image(objects, layout.labels_path(cut.clean, cut.labels))
     boxes = rows[list(BOX)].to_numpy(np.int64)
-    reach = _reach(cut, boxes) if cut.settings.keep_background else 0
-    top, left = (max(0, int(edge) - reach) for edge in boxes[:, :2].min(axis=0))
-    bottom, right = (
-        min(size, int(edge) + reach)
-        for edge, size in zip(boxes[:, 2:].max(axis=0), image.shape[-2:], strict=True)
+    top, left, bottom, right = _window(
+        boxes,
+        _reach(cut, boxes) if cut.settings.keep_background else 0,
+        int(rows["tile"].iloc[0]),
+        image,
     )
     t, z = (int(rows[name].iloc[0]) for name in ("t", "z"))
     first, last = min(cut.channels), max(cut.channels) + 1
     cyx = image.read(Region((t, first, z, top, left), (t + 1, last, z + 1, bottom, right)))[0, :, 0]
     labels_yx = labels.read(Region((t, z, top, left), (t + 1, z + 1, bottom, right)))[0, 0]
     return View(cyx[[channel - first for channel in cut.channels]], labels_yx, (top, left))
+
+
+def _window(boxes: NDArray[np.int64], reach: int, tile: int, image: OmeImage) -> tuple[int, ...]:
+    """Return top, left, bottom, right of a shard of a plane, widened to hold boxes and their surroundings."""
+    shard, size = np.array(image.levels[0].spec.shards[-2:]), np.array(image.shape[-2:])
+    corner = np.array(divmod(tile, math.ceil(size[1] / shard[1]))) * shard
+    low = np.minimum(corner, boxes[:, :2].min(axis=0) - reach)
+    high = np.maximum(corner + shard, boxes[:, 2:].max(axis=0) + reach)
+    return tuple(int(edge) for edge in (*np.maximum(low, 0), *np.minimum(high, size)))
 
 
 def _reach(cut: Cut, boxes: NDArray[np.int64]) -> int:

@@ -103,7 +103,7 @@ def _size_px(settings: ExtractSettings, labels: Handle) -> int:
     if settings.crop.size_um is None:
         assert settings.crop.size_px is not None
         return settings.crop.size_px
-    pixel_size_um = labels.metrics.get("pixel_size_um")
+    pixel_size_um: float | None = labels.metrics.get("pixel_size_um")
     if not pixel_size_um:
         raise InputError(
             f"{labels.name}: expected a pixel size, as extract.crop.size_um is set, found none; set "

@@ -160,8 +160,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError, path: Path | None) -> str:
     """Return one sentence about the first thing that is wrong."""
-    first = next((one for one in error.errors() if one["type"] == "extra_forbidden"), error.errors()[0])
-    name = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # pydantic's own words
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
     where = "settings" if path is None else str(path)
     if first["type"] == "extra_forbidden":
         known = ", ".join(_known(first["loc"][:-1]))
@@ -173,9 +173,10 @@ def _known(place: tuple[int | str, ...]) -> list[str]:
     """Return the names known at the place of an error; of alternatives the place names one."""
     models: Any = (Settings,)
     for part in place:
-        kinds = [one for one in models if _kind(one) == part or one.__name__ in str(part)]
+        kinds = [one for one in models if part in (one.__name__, _kind(one))]
         inner = None if kinds else models[0].model_fields[part].annotation
-        models = kinds or [one for one in get_args(inner) or (inner,) if hasattr(one, "model_fields")]
+        bare = [getattr(one, "__origin__", one) for one in get_args(inner) or (inner,)]
+        models = kinds or [one for one in bare if hasattr(one, "model_fields")]
     return list(models[0].model_fields)
 
 

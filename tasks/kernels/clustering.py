@@ -133,32 +133,6 @@ class Dense:
         return float("nan")
 
 
-def standardise(points: FloatArray) -> Floats:
-    """Shift and scale each column to mean 0 and standard deviation 1; a constant column becomes 0.
-
-    Parameters
-    ----------
-    points
-        (n, d), finite.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (n, d).
-
-    Raises
-    ------
-    ValueError
-        The points are not (n, d) with n of 1 or more, or not finite.
-    """
-    centred = checked(points)
-    scale = np.abs(centred).max(axis=0)
-    centred = centred - centred.mean(axis=0)
-    deviation = centred.std(axis=0)
-    varies = deviation > 1e-12 * scale  # below, the deviation is rounding of the mean
-    return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
-
-
 def fit_mixture(
     points: FloatArray, n_clusters: int, *, seed: int, covariance: Covariance = "full", n_init: int = 5
 ) -> Mixture:

@@ -183,9 +183,19 @@ def _compared(
     test, p = _tested(part, alpha, hypotheses, seed)
     return [
         Difference(
-            cluster, *pair, n_first, n_units - n_first, *map(float, (ratio, low, high, one)), math.nan, test
+            cluster=cluster,
+            condition=pair[0],
+            against=pair[1],
+            units=n_first,
+            units_against=n_units - n_first,
+            odds_ratio=float(ratios[n]),
+            odds_ratio_low=float(lows[n]),
+            odds_ratio_high=float(highs[n]),
+            p=float(p[n]),
+            p_corrected=math.nan,
+            test=test,
         )
-        for cluster, ratio, low, high, one in zip(clusters, ratios, lows, highs, p, strict=True)
+        for n, cluster in enumerate(clusters)
     ]
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.kernels.checks import finite_float32, require_plane
-from tasks.kernels.patches_loops import copy_cells, resize_cells, turn_cells
+from tasks.kernels.patches_loops import copy_cells, halve_bits, resize_cells, turn_cells
 
 Mode = Literal["pad", "resize"]
+LARGEST_HALF = 65504.0
 _BOX_COLUMNS = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
 
 
@@ -176,9 +177,22 @@ def extract_patches(
 
 def as_stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     """Return numbers from 0 to 1 as floats, or as rounded shares of an integer type's largest number."""
+    if dtype == "float16":
+        return _as_float16(values)
     if np.dtype(dtype).kind == "f":
         return values.astype(dtype)
-    return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+    return np.rint(np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+
+def _as_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Convert as numpy does, which takes one number after the other and most of the time of a patch."""
+    plain = np.ascontiguousarray(values, np.float32)
+    bits = plain.view(np.uint32)
+    if bits.max(initial=0) > np.float32(LARGEST_HALF).view(np.uint32):  # too large, negative, not a number
+        return plain.astype(np.float16)
+    out = np.empty(plain.shape, np.uint16)
+    halve_bits(bits.ravel(), (plain + np.float32(0.5)).view(np.uint32).ravel(), out.ravel())
+    return out.view(np.float16)
 
 
 def _single(
@@ -193,8 +207,9 @@ def _single(
     cells = {"label": np.array([label])} | {
         name: np.array([edge]) for name, edge in zip(_BOX_COLUMNS, bbox, strict=True)
     }
-    options: dict[str, Any] = {"size_px": size_px, "mode": mode, "keep_background": keep_background}
-    return extract_patches(yx, labels_yx, cells, **options)[0]
+    nyx = extract_patches(yx, labels_yx, cells, size_px=size_px, mode=mode, keep_background=keep_background)
+    patch_yx: NDArray[np.float32] = nyx[0]
+    return patch_yx
 
 
 def _check(

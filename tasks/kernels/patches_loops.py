@@ -30,15 +30,11 @@ def copy_cells(
     out_nyx
         (n, size, size), all 0; written to.
     """
-    height, width = yx.shape
     size = out_nyx.shape[1]
     for n in range(labels.size):
         top = (boxes[n, 0] + boxes[n, 2]) // 2 - size // 2
         left = (boxes[n, 1] + boxes[n, 3]) // 2 - size // 2
-        for y in range(max(top, 0), min(top + size, height)):
-            for x in range(max(left, 0), min(left + size, width)):
-                if keep or labels_yx[y, x] == labels[n]:
-                    out_nyx[n, y - top, x - left] = yx[y, x]
+        _copy(yx, labels_yx, labels[n], boxes[n], keep, top, left, out_nyx[n])
 
 
 @compiled
@@ -49,23 +45,71 @@ def resize_cells(
 
     Pixel i of the patch lies at (i + 1/2) side / size - 1/2 of the square, which is mirrored at its rim, as
     scikit-image does. Linear interpolation; where the square is larger than the patch, the mean of
-    `ceil(side / size)` samples along each axis. Parameters as for `copy_cells`.
+    `ceil(side / size)` samples along each axis. Down first, then across: two samples a pixel instead of four.
+    Parameters as for `copy_cells`.
     """
     size = out_nyx.shape[1]
+    most = 1
+    for n in range(labels.size):
+        most = max(most, boxes[n, 2] - boxes[n, 0], boxes[n, 3] - boxes[n, 1])
+    square, down = np.empty((most, most), np.float32), np.empty((size, most), np.float32)
     for n in range(labels.size):
         side = max(boxes[n, 2] - boxes[n, 0], boxes[n, 3] - boxes[n, 1])
         top = (boxes[n, 0] + boxes[n, 2]) // 2 - side // 2
         left = (boxes[n, 1] + boxes[n, 3]) // 2 - side // 2
-        step, samples = side / size, _samples(side / size)
-        for i in range(size):
-            for j in range(size):
-                total = 0.0
-                for k in range(samples * samples):
-                    y = (i + (k // samples + 0.5) / samples) * step - 0.5
-                    x = (j + (k % samples + 0.5) / samples) * step - 0.5
-                    y, x = _mirrored(y, side - 1.0), _mirrored(x, side - 1.0)
-                    total += _sample(yx, labels_yx, labels[n], keep, top + y, left + x)
-                out_nyx[n, i, j] = total / (samples * samples)
+        square[:side, :side] = 0
+        _copy(yx, labels_yx, labels[n], boxes[n], keep, top, left, square[:side, :side])
+        _scale_down_and_across(square, side, down, out_nyx[n])
+
+
+@compiled
+def _scale_down_and_across(square: Plane, side: int, down: Plane, out_yx: Plane) -> None:
+    """Scale the first `side` rows and columns of a square to the patch; `down` is room to work in."""
+    size = out_yx.shape[0]
+    samples = _samples(side / size)
+    first, share = np.empty(size * samples, np.int64), np.empty(size * samples, np.float32)
+    for k in range(size * samples):
+        first[k], share[k] = _between((k + 0.5) / samples * side / size - 0.5, side)
+    for i in range(size):
+        down[i, :side] = 0
+        for k in range(i * samples, (i + 1) * samples):
+            upper, lower = square[first[k]], square[min(first[k] + 1, side - 1)]
+            for x in range(side):
+                down[i, x] += upper[x] + share[k] * (lower[x] - upper[x])
+        row, weight = down[i], np.float32(1 / (samples * samples))
+        for k in range(size * samples):
+            left, right = row[first[k]], row[min(first[k] + 1, side - 1)]
+            out_yx[i, k // samples] += weight * (left + share[k] * (right - left))
+
+
+@compiled
+def _between(place: float, side: int) -> tuple[int, np.float32]:
+    """Return the pixel at or before a place that is mirrored at the rim, and the way from it to the next."""
+    mirrored = max(min(abs(place), 2 * (side - 1.0) - abs(place)), 0.0)
+    return int(mirrored), np.float32(mirrored - int(mirrored))
+
+
+@compiled
+def _copy(
+    yx: Plane,
+    labels_yx: Labels,
+    label: int,
+    box: NDArray[np.int64],
+    keep: bool,
+    top: int,
+    left: int,
+    out_yx: Plane,
+) -> None:
+    """Copy what lies in a window whose first pixel is (top, left): all of it, or only the cell."""
+    height, width = yx.shape
+    first, last = max(top, 0), min(top + out_yx.shape[0], height)
+    begin, end = max(left, 0), min(left + out_yx.shape[1], width)
+    if not keep:
+        first, last = max(first, box[0]), min(last, box[2])
+        begin, end = max(begin, box[1]), min(end, box[3])
+    for y in range(first, last):
+        for x in range(begin, end):
+            out_yx[y - top, x - left] = yx[y, x] if keep or labels_yx[y, x] == label else np.float32(0)
 
 
 @compiled
@@ -126,12 +170,6 @@ def _extent(
 
 
 @compiled
-def _mirrored(place: float, last: float) -> float:
-    """Return a place at most half a pixel beyond 0 or the last pixel as far on the other side of it."""
-    return max(min(abs(place), 2 * last - abs(place)), 0.0)
-
-
-@compiled
 def _samples(step: float) -> int:
     """Return how many samples along an axis make a pixel that is `step` px wide."""
     return max(1, math.ceil(step - 1e-9))
@@ -151,3 +189,22 @@ def _sample(yx: Plane, labels_yx: Labels, label: int, keep: bool, y: float, x: f
             if keep or labels_yx[row, column] == label:
                 total += weight * yx[row, column]
     return total
+
+
+@compiled
+def halve_bits(bits: NDArray[np.uint32], shifted: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
+    """Turn the bits of float32 numbers from 0 to 65504 into those of the nearest float16, ties to even.
+
+    Parameters
+    ----------
+    bits, shifted
+        Bits of the numbers, and of the numbers + 1/2: below 2^-14, where float16 has steps of 2^-24, the sum
+        is rounded to just these.
+    out
+        Written to.
+    """
+    for n in range(bits.size):
+        one = bits[n]
+        odd = (one >> np.uint32(13)) & np.uint32(1)
+        normal = (one - np.uint32(0x38000000) + np.uint32(0xFFF) + odd) >> np.uint32(13)
+        out[n] = normal if one >= np.uint32(0x38800000) else shifted[n] - np.uint32(0x3F000000)

@@ -41,38 +41,28 @@ def cluster_scores(
     points
         (n, d), finite.
     clusters
-        (n,): a cluster for each point, numbers or text. The number -1 means no cluster (HDBSCAN's noise):
-        such points are left out of the first three scores, and wrong for accuracy and purity.
+        (n,): numbers or text. -1 is no cluster (HDBSCAN's noise): such points are left out of the first three
+        scores, and wrong for accuracy and purity.
     truth
-        (n,): the known population of each point, numbers or text, or None to leave these scores out. Points
-        whose truth is None, "", nan or pandas' NA are unknown and left out of the truth scores.
+        (n,): known populations, or None to leave these scores out. Points whose truth is None, "", nan or
+        pandas' NA are unknown and left out of the truth scores.
     units
-        (n,): what is drawn anew for the intervals, such as the chip of each cell: cells of one chip are more
-        alike than cells of two. None draws the points one by one, as if each were a chip.
+        (n,): what is drawn anew for the intervals, such as the chip of each cell; None: each point.
     draws
         How many draws (0: no intervals), their seed, and the level of the intervals.
     silhouette_limit
-        The silhouette takes n^2 distances, so above this number it is estimated on that many points, drawn
-        with the seed.
+        Above this number the silhouette, which takes n^2 distances, is of that many points, drawn.
 
     Returns
     -------
     dict of str to float
-        Always:
-
         - silhouette: -1 to 1, higher is better (Rousseeuw, 1987);
-        - silhouette_points: the number of points it was computed on;
         - davies_bouldin: 0 or more, lower is better (Davies and Bouldin, 1979);
         - calinski_harabasz: 0 or more, higher is better (Calinski and Harabasz, 1974);
-        - noise_share: share of the points that are in no cluster.
-
-        The first, third and fourth are nan with a single cluster, or as many clusters as points.
-
-        With a truth, those of `truth_scores` too.
-
-        For each but the counts and shares, NAME_low and NAME_high: the bootstrap's percentile interval
-        (Efron, 1979). The clustering is held, so it says how far the score would move with other cells, not
-        with another fit.
+        - with a truth, those of `truth_scores`;
+        - NAME_low, NAME_high: the bootstrap's percentile interval (Efron, 1979), the clustering held;
+        - silhouette_points, noise_share: points the silhouette is of, share of points in no cluster.
+        The first three are nan with a single cluster, or as many clusters as points.
 
     Raises
     ------

@@ -19,7 +19,18 @@ BENCHMARKS = (
     "mosaic",
     "overhead",
     "preprocess",
+BENCHMARKS = (
+    "codecs",
+    "composition",
+    "density",
+    "extract",
+    "ingest",
+    "memory",
+    "mosaic",
+    "overhead",
+    "preprocess",
     "refine",
+)
 )
 
 

@@ -4,12 +4,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from tasks.kernels import clustering
-from tasks.kernels.clustering import fit_hdbscan, fit_kmeans, fit_mixture, standardise
+from tasks.kernels.clustering import fit_hdbscan, fit_kmeans, fit_mixture
 from tasks.kernels.scores import truth_scores
 
 SIZES = (20, 90, 50)
@@ -139,24 +136,6 @@ def test_a_fit_that_does_not_converge_says_so_without_a_warning(
     monkeypatch.setattr(clustering, "GaussianMixture", impatient)
     assert not fit_mixture(points, 8, seed=0).converged
     assert not recwarn.list
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    arrays(
-        np.float64, st.tuples(st.integers(1, 20), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, width=32)
-    )
-)
-def test_standardised_columns_have_mean_0_and_deviation_1_or_0(points: npt.NDArray[np.float64]) -> None:
-    scaled = standardise(points)
-    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-3)
-    deviation = scaled.std(axis=0)
-    assert ((np.abs(deviation - 1.0) < 1e-3) | (deviation == 0.0)).all()
-
-
-def test_standardise_by_hand() -> None:
-    found = standardise(np.array([[1.0, 0.1], [3.0, 0.1], [5.0, 0.1]]))
-    np.testing.assert_allclose(found, [[-(1.5**0.5), 0.0], [0.0, 0.0], [1.5**0.5, 0.0]], atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -209,3 +209,16 @@ def test_numbers_are_stored_as_shares(dtype, error):
     assert stored.dtype == dtype
     scale = np.iinfo(dtype).max if dtype.startswith("u") else 1
     np.testing.assert_allclose(stored.astype(np.float64) / scale, values, atol=1.01 * error)
+
+
+def test_half_precision_is_that_of_numpy():
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [rng.uniform(0, 1, 5000), 10 ** rng.uniform(-9, 4.8, 5000), [0, 1, 2**-14, 2**-24, 65504]]
+    ).astype(np.float32)
+    exact = np.arange(2**15, dtype=np.uint16).view(np.float16)[:0x7C00].astype(np.float32)
+    ties = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(np.float32)
+    for one in (values, exact, ties, -values, values * 1e3):
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(as_stored(one, "float16"), one.astype(np.float16))
+    assert as_stored(np.zeros((0, 4, 4), np.float32), "float16").shape == (0, 4, 4)
