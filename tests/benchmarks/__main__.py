@@ -19,18 +19,7 @@ BENCHMARKS = (
     "mosaic",
     "overhead",
     "preprocess",
-BENCHMARKS = (
-    "codecs",
-    "composition",
-    "density",
-    "extract",
-    "ingest",
-    "memory",
-    "mosaic",
-    "overhead",
-    "preprocess",
     "refine",
-)
 )
 
 
