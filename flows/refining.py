@@ -12,10 +12,10 @@ from storage import records
 from storage.objects import Objects, open_store
 from tasks import announce
 from tasks.networks import out_file
-from tasks.refine import refine_segmenter, registry_name
+from tasks.refine import refine_segmenter, register_again, registry_name
 from tasks.settings import Settings
 from tasks.stage import Handle, folder
-from tasks.tracking.champions import Champion, find_champion, promote, rollback, was_champion
+from tasks.tracking.champions import Champion, find_champion, find_version, promote, rollback, was_champion
 from tasks.train import Tracking
 
 
@@ -53,17 +53,17 @@ def refine_train(
     objects = open_store(store, create=True)
     target = out_file(Path(out)) if out else None
     page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
-    standing = champion_of(objects, tracking_uri)
+    standing, tracking = champion_of(objects, tracking_uri), Tracking(tracking_uri, name, page)
     made = refine_segmenter(
         store=objects.url,
         pairs=pairs,
         settings=settings.refine,
-        tracking=Tracking(tracking_uri, name, page),
+        tracking=tracking,
         champion=standing,
     )
     if target is not None:
         target.write_bytes(objects.get(folder("segmenter", made.key, "network.pt")))
-    promoted = _promote_if_better(objects, made, standing, tracking_uri)
+    promoted = _promote_if_better(objects, made, standing, tracking)
     _announce(objects, made)
     return Refined(made, promoted or standing, promoted is not None, page)
 
@@ -80,16 +80,17 @@ def champion_of(objects: Objects, tracking_uri: str) -> Champion | None:
 
 
 def _promote_if_better(
-    objects: Objects, made: Handle, standing: Champion | None, tracking_uri: str
+    objects: Objects, made: Handle, standing: Champion | None, tracking: Tracking
 ) -> Champion | None:
     """Promote a network once: one that was rolled back stays so."""
-    details = records.read(objects, "segmenter", made.key).details
-    name, version = details["registered_name"], int(details["model_version"])
-    if not made.metrics["better"] or details["tracking_uri"] != tracking_uri:
+    if not made.metrics["better"]:
         return None
+    name, tracking_uri = registry_name(objects), tracking.uri
+    version = find_version(tracking_uri, name, made.key) or register_again(objects, made, tracking)
     if was_champion(tracking_uri, name, version):
         return None
-    if details["champion"] != (standing.key if standing else None):
+    judged_against = records.read(objects, "segmenter", made.key).details["champion"]
+    if standing is not None and judged_against != standing.key:
         announce.warn(
             "this network was judged against another champion than the one that stands now, and is not "
             "promoted; train again with more annotations, or another seed"

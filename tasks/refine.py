@@ -24,7 +24,7 @@ from tasks.models.checkpoints import load_refining, save_refining
 from tasks.models.refining import RefinePlan, refine
 from tasks.models.refining_batches import LabelledPlane
 from tasks.models.refining_scores import EarlyStop, FlowMaps, Score, scores
-from tasks.networks import Base, in_use, open_base
+from tasks.networks import Base, in_use, open_base, read_network
 from tasks.refine_data import Split, annotations_of, digest_of, split
 from tasks.refine_settings import RefineSettings
 from tasks.settings import question
@@ -36,6 +36,7 @@ from tasks.train import Tracking
 ALGORITHM = 1
 JUDGED_BY = 2  # of the thresholds: AP at IoU 0.5 and 0.75 decide
 WORST = 4
+EXAMPLE_PX = 16  # edge of the model's example at its coarsest scale
 NOT_ASKED = {
     "margin",
     "base",
@@ -131,7 +132,7 @@ def _train(work: Work) -> Outcome:
         metrics = _verdict(run, work, before, rival, after)
         written = _keep(work, net, history, after)
         _show(run, work, after, history)
-        version = log_network(run, work, net)
+        version = log_network(run, net, work.registered_name, work.key)
     return Outcome(
         path=folder("segmenter", work.key, "network.pt"),
         written=written,
@@ -169,14 +170,24 @@ def _verdict(
     }
 
 
-def log_network(run: Run, work: Work, net: CellposeNet) -> int:
+def log_network(run: Run, net: CellposeNet, registered_name: str, key: str) -> int:
     """Store the network in the run, as a Cellpose file and as a model, and return the model's version."""
     run.file("network.pt", save_cellpose(net))
-    edge = work.settings.crop_px
+    edge = EXAMPLE_PX * net.config.multiple_px
     example = np.zeros((2, net.config.in_channels, edge, edge), np.float32)
-    logged = run.model(FlowMaps(net), example, name="segmenter", registered_name=work.registered_name)
-    mark_key(run.client, work.registered_name, logged.version, work.key)
+    logged = run.model(FlowMaps(net), example, name="segmenter", registered_name=registered_name)
+    mark_key(run.client, registered_name, logged.version, key)
     return logged.version
+
+
+def register_again(objects: Objects, made: Handle, tracking: Tracking) -> int:
+    """Register a network of the store with an MLflow that has lost it, or never knew it."""
+    tags = tracking.tags | {"chipcyte.key": made.key}
+    name = f"refine {made.key[:8]} again"
+    with tracked_run(tracking.experiment, name, tracking_uri=tracking.uri, tags=tags) as run:
+        for which in ("before", "in_use", "after"):
+            run.metrics({f"hold_out/{which}/{at}": value for at, value in made.metrics[which].items()})
+        return log_network(run, read_network(objects, made.key), registry_name(objects), made.key)
 
 
 def _judge(run: Run, work: Work, name: str, net: CellposeNet) -> list[Score]:

@@ -28,6 +28,7 @@ from tasks.samples import standing_samples
 from tasks.stage import folder
 
 MOST_LOOKED_AT = 200  # frames whose pixels are read to choose among them
+FLOW_ERROR = "flow_error"  # column of a network's cells
 FEATURES = ("area_px", "mean_intensity", "eccentricity")
 
 
@@ -100,8 +101,9 @@ def export_frames(objects: Objects, out: Path, *, count: int, keys: Sequence[str
     """
     frames = _candidates(objects, keys)
     looked_at = [frames[number] for number in spread(len(frames), MOST_LOOKED_AT)]
-    doubts = np.array([_doubt(frame) for frame in looked_at])
-    features = _features(looked_at)
+    cells = _cells_of(looked_at)
+    doubts = np.array([_doubt(frame, rows) for frame, rows in zip(looked_at, cells, strict=True)])
+    features = np.array([_features(rows) for rows in cells])
     chosen = choose_frames(doubts, features, [one.group for one in looked_at], count)
     with staged(objects, out, is_folder=True) as staging:
         staging.mkdir()
@@ -153,26 +155,30 @@ def group_of(objects: Objects, labels: Record, samples: dict[str, Record]) -> st
     return (Sample.model_validate(said.settings).chip if said else "") or raw.name
 
 
-def _doubt(frame: Frame) -> float:
-    """Return how unsure the masks are: by the network's flows where these were noted, or by the picture."""
-    by_plane = frame.record.metrics.get("flow_error_by_plane")
-    if by_plane:
-        value = by_plane[f"t{frame.t}-z{frame.z}"]
-        return float("nan") if value is None else float(value)
+def _doubt(frame: Frame, cells: Any) -> float:
+    """Return how unsure the masks are: by the network's flows where there was one, or by the picture."""
+    if FLOW_ERROR in cells and np.isfinite(cells[FLOW_ERROR]).any():
+        return float(np.nanmean(cells[FLOW_ERROR]))
     doubts = doubt_by_label(frame.labels(), frame.picture())
     return float(np.nanmean(doubts)) if np.isfinite(doubts).any() else float("nan")
 
 
-def _features(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Return what each frame is like: how many cells it has, how large, bright and long they are."""
-    cells = {key: _cells(frames[0].objects, key) for key in dict.fromkeys(one.record.key for one in frames)}
+def _features(cells: Any) -> list[float]:
+    """Return what a frame is like: how many cells it has, and how large, bright and long they are."""
+    return [len(cells), *(float(cells[name].median()) if len(cells) else np.nan for name in FEATURES)]
+
+
+def _cells_of(frames: Sequence[Frame]) -> list[Any]:
+    """Return the rows of each frame's cells."""
+    tables_read = {
+        one.record.key: _cells(one.objects, one.record.key)
+        for one in {one.record.key: one for one in frames}.values()
+    }
     rows = []
     for frame in frames:
-        table = cells[frame.record.key]
-        here = table[(table["t"] == frame.t) & (table["z"] == frame.z)]
-        middle = [float(here[name].median()) if len(here) else np.nan for name in FEATURES]
-        rows.append([len(here), *middle])
-    return np.asarray(rows, np.float64)
+        table = tables_read[frame.record.key]
+        rows.append(table[(table["t"] == frame.t) & (table["z"] == frame.z)])
+    return rows
 
 
 def _cells(objects: Objects, labels_key: str) -> Any:

@@ -47,6 +47,14 @@ def mark_key(client: Any, name: str, version: int, key: str) -> None:
     client.set_model_version_tag(name, str(version), KEY, key)
 
 
+def find_version(tracking_uri: str, name: str, key: str) -> int | None:
+    """Return the version whose weights an artifact holds; None if MLflow knows none (any more)."""
+    with explained(tracking_uri):
+        found = make_client(tracking_uri).search_model_versions(f"name = '{name}'")
+    versions = [int(one.version) for one in found if one.tags.get(KEY) == key]
+    return max(versions, default=None)
+
+
 def was_champion(tracking_uri: str, name: str, version: int) -> bool:
     """Return whether a version is champion, or was it before it was rolled back or followed by another."""
     with explained(tracking_uri):

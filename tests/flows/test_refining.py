@@ -22,19 +22,21 @@ def tracking_uri(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 
+def registered(run, net, name, key):
+    """Register a version without tracing a network for it, which takes seconds."""
+    if not run.client.search_registered_models(f"name = '{name}'"):
+        run.client.create_registered_model(name)
+    made = run.client.create_model_version(name, "file:///nowhere", run_id=run.id)
+    mark_key(run.client, name, int(made.version), key)
+    return int(made.version)
+
+
 @pytest.fixture
 def objects(store, monkeypatch):
     """Annotations; networks are registered without being traced, and learn next to nothing."""
     keep(store, SIX)
 
-    def register(run, work, net):
-        if not run.client.search_registered_models(f"name = '{work.registered_name}'"):
-            run.client.create_registered_model(work.registered_name)
-        made = run.client.create_model_version(work.registered_name, "file:///nowhere", run_id=run.id)
-        mark_key(run.client, work.registered_name, int(made.version), work.key)
-        return int(made.version)
-
-    monkeypatch.setattr("tasks.refine.log_network", register)
+    monkeypatch.setattr("tasks.refine.log_network", registered)
     return store
 
 
@@ -87,6 +89,18 @@ def test_the_network_goes_where_it_is_wanted_and_replaces_nothing(objects, track
     assert np.isfinite(made.segmenter.metrics["gain"])
     with pytest.raises(InputError, match="exists already"):
         refined(objects, tracking_uri, out=str(tmp_path / "net.pt"))
+
+
+def test_a_lost_mlflow_loses_no_champion(objects, tracking_uri, gains, tmp_path):
+    gains[:] = [0.3]
+    first = refined(objects, tracking_uri, seed=6)
+    second = refined(objects, tracking_uri, seed=7)
+    assert (first.promoted, second.promoted) == (True, True)
+    new = f"sqlite:///{tmp_path}/new.db"
+    assert refining.champion_of(objects, new) is None
+    again = refined(objects, new, seed=7)
+    assert (again.segmenter.reused, again.promoted) == (True, True)
+    assert refining.champion_of(objects, new).key == second.segmenter.key
 
 
 def test_a_champion_of_another_store_of_the_same_name(objects, tracking_uri, gains, tmp_path, caplog):

@@ -1,11 +1,15 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 
+from tasks.models.cellpose_checkpoints import load_cellpose
 from tests.flows.test_cli import answer, chipcyte, said
+from tests.flows.test_refining import registered
 from tests.support import write_tiff
+from tests.tasks.test_refine import discs
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +84,62 @@ def test_every_command_explains_itself(verb):
     result = chipcyte("refine", verb, "--help")
     assert result.exit_code == 0
     assert "--store" in result.output
+
+
+# --- train and rollback
+
+
+@pytest.fixture
+def tiny_training(tmp_path, monkeypatch, prefect_server):
+    """Options of a training that takes a moment, of pictures with a disc each; MLflow is a file."""
+    servers = SimpleNamespace(mlflow_url=f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr("flows.cli.refine.start_servers", lambda: servers)
+    monkeypatch.setattr("tasks.refine.log_network", registered)
+    for number in range(3):
+        yx, labels = discs(number)
+        write_tiff(tmp_path / "pairs" / f"p{number}.tif", yx)
+        write_tiff(tmp_path / "pairs" / f"p{number}_masks.tif", labels.astype(np.uint8))
+    small = ("batch_size=2", "crop_px=32", "diameter_px=12")
+    options = [word for one in small for word in ("--set", f"refine.{one}")]
+    return [
+        "--base",
+        "scratch",
+        "--widths",
+        "4,8",
+        "--steps",
+        "2",
+        "--pairs",
+        "pairs",
+        "--store",
+        "s",
+        *options,
+    ]
+
+
+def test_train_with_pictures_of_no_store_and_rollback(tiny_training, tmp_path, monkeypatch):
+    judged = iter([0.9, 0.1])  # the new network, and what is in use
+    monkeypatch.setattr("tasks.refine._judged", lambda _: next(judged))
+    first = answer("refine", "train", *tiny_training, "--out", "net.pt")
+    assert first["counts"]["held_out_nuclei"] == 4
+    assert first["promoted"]
+    assert first["champion"]["key"] == first["key"]
+    assert set(first["metrics"]["after"]) == {"ap_0.50", "ap_0.75", "ap_0.90"}
+    assert load_cellpose(tmp_path / "net.pt").config.widths == (4, 8)
+    assert "exists already" in said("refine", "train", *tiny_training, "--out", "net.pt")
+    people = chipcyte("refine", "train", *tiny_training)
+    assert people.exit_code == 0
+    assert "AP on the hold-out" in people.stdout
+    back = answer("refine", "rollback", "--store", "s")
+    assert (back["left"]["key"], back["champion"]) == (first["key"], None)
+    assert "found none" in said("refine", "rollback", "--store", "s")
+
+
+def test_what_cannot_be_trained(tiny_training, tmp_path):
+    assert "no store at" in said("refine", "train", "--store", "gone")
+    assert "found none" in said("refine", "train", "--pairs", "gone", "--store", "s")
+    assert "refine.widths" in said("refine", "train", *tiny_training, "--widths", "a,8")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("p0.tif", "p0_masks.tif"):
+        (alone / name).write_bytes((tmp_path / "pairs" / name).read_bytes())
+    assert "two chips" in said("refine", "train", *tiny_training, "--pairs", "alone")
