@@ -25,12 +25,12 @@ KINDS = (
     "labels",
     "annotation",
     "segmenter",
-    "segmenter",
     "patches",
     "model",
     "embedding",
     "clusters",
     "report",
+    "reproduction",
 )
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 

@@ -192,6 +192,7 @@ def training_plan(settings: TrainSettings) -> TrainingPlan:
     prior, precision = settings.prior, settings.precision
     return TrainingPlan(
         **{name: getattr(settings, name) for name in LEARNING},
+        freeing=0.0 if isinstance(settings.condition, NoCondition) else settings.condition.freeing,
         pretrain_epochs=prior.pretrain_epochs if isinstance(prior, MixturePrior) else 0,
         augmentation=Augmentation(**settings.augmentation.model_dump()),
         precision=fast_precision(choose_device()) if precision == "auto" else precision,

@@ -36,6 +36,11 @@ class _Condition(Section):
         "the condition that is to be compared would hide it.",
     )
     embedding: int = Field(8, ge=1, description="Numbers learned for each value of the column.")
+    freeing: float = Field(
+        0.0,
+        ge=0,
+        description="How hard latents are freed of the condition, nats; 100 is hard, 0 leaves it to beta.",
+    )
 
 
 class PlainCondition(_Condition):

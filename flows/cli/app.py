@@ -5,6 +5,7 @@ import typer
 from flows.cli.demo import demo
 from flows.cli.export import export
 from flows.cli.refine import refine_app
+from flows.cli.reproduce import reproduce
 from flows.cli.segment import segment
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
@@ -35,6 +36,7 @@ app.add_typer(refine_app, name="refine", rich_help_panel=STAGES)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(export)
+app.command(rich_help_panel=LOOK)(reproduce)
 app.command(rich_help_panel=UPKEEP)(check)
 app.command(rich_help_panel=UPKEEP)(gc)
 app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Reconstruction = Literal["bce", "mse"]
+KERNEL_VARIANCES = (1 / 16, 1 / 4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class VAELoss:
     """(latent,): the same of each latent dimension, averaged over the batch; near 0 means an unused one."""
     total: Tensor
     """(n,): reconstruction + beta * divergence, of which `free_nats` a dimension are a constant."""
+    dependence: Tensor
+    """(n,): `condition_dependence` of the batch for each patch, which `total` does not hold; 0 if untold."""
 
 
 def vae_loss(
@@ -62,6 +65,7 @@ def vae_loss(
     kind: Reconstruction,
     beta: float,
     free_nats: float = 0.0,
+    dependence: Tensor | None = None,
 ) -> VAELoss:
     """Negative evidence lower bound of Kingma and Welling (2014, arXiv:1312.6114), weighted as a beta-VAE.
 
@@ -88,6 +92,8 @@ def vae_loss(
         Weight of the divergence, 0 or more.
     free_nats
         Divergence of each latent dimension that costs nothing, see `Divergence.weighed`.
+    dependence
+        `condition_dependence` of the batch, to be handed on; None where there is no condition.
 
     Raises
     ------
@@ -107,6 +113,7 @@ def vae_loss(
         divergence=divergence.total,
         divergence_per_latent=divergence.per_latent.detach().mean(0),
         total=reconstruction + beta * divergence.weighed(free_nats),
+        dependence=torch.zeros_like(reconstruction) if dependence is None else dependence.expand(len(logits)),
     )
 
 
@@ -118,25 +125,35 @@ def normal_divergence(mean: Tensor, log_variance: Tensor) -> Divergence:
     return Divergence(0.5 * (mean.square() + torch.expm1(log_variance) - log_variance))
 
 
-def view_disagreement(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """How badly each patch's two views find each other among all views, (n,) nats.
+def condition_dependence(latents: Tensor, codes: Tensor) -> Tensor:
+    """How much the latents of each condition differ from those of all others: a scalar, 0 where not at all.
 
-    The normalised temperature-scaled cross entropy of Chen et al. (2020, arXiv:2002.05709): the views of one
-    patch shall be more alike, by the cosine of their projections, than those of different patches.
+    The mean over conditions of the squared maximum mean discrepancy (Gretton et al., 2012), unbiased, as in
+    the variational fair autoencoder (Louizos et al., 2016, arXiv:1511.00830), with the sum of three Gaussian
+    kernels of variances 1/16, 1/4 and 1 a dimension. It sees differences of any kind, not of the means alone.
 
     Parameters
     ----------
-    first, second
-        Projections of two views of the same n patches, both (n, d), n of 2 or more.
-    temperature
-        Scale of the cosines, above 0: smaller looks more at the nearest strangers.
+    latents
+        (n, latent), about standard normal.
+    codes
+        (n,) condition of each from 0; those of -1 are left out, as are conditions of fewer than 2.
     """
-    views = functional.normalize(torch.cat([first, second]), dim=1)
-    likeness = views @ views.T / temperature
-    likeness = likeness.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), -torch.inf)
-    partner = torch.arange(len(views), device=views.device).roll(len(first))
-    both = functional.cross_entropy(likeness, partner, reduction="none")
-    return 0.5 * (both[: len(first)] + both[len(first) :])
+    known = codes >= 0
+    points = latents[known]
+    members = functional.one_hot(codes.clamp(min=0))[known].to(latents.dtype)
+    distance = torch.cdist(points, points).square() / max(1, latents.shape[1])
+    kernel = sum(torch.exp(-distance / (2 * variance)) for variance in KERNEL_VARIANCES)
+    kernel = kernel * (1 - torch.eye(len(points), device=latents.device))
+    others = 1 - members
+    own, rest = members.sum(0), others.sum(0)
+    discrepancy = (
+        torch.einsum("ik,ij,jk->k", members, kernel, members) / (own * (own - 1)).clamp(min=1)
+        + torch.einsum("ik,ij,jk->k", others, kernel, others) / (rest * (rest - 1)).clamp(min=1)
+        - 2 * torch.einsum("ik,ij,jk->k", members, kernel, others) / (own * rest).clamp(min=1)
+    )
+    enough = (own >= 2) & (rest >= 2)
+    return (discrepancy * enough).sum() / enough.sum().clamp(min=1)
 
 
 def _misfit(logits: Tensor, target_ncyx: Tensor, kind: Reconstruction) -> Tensor:

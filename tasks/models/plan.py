@@ -38,12 +38,8 @@ class TrainingPlan:
     pretrain_epochs: int = 0
     """First epochs in which reconstruction alone counts and nothing is drawn; a mixture prior starts from the
     latents after them, so it needs 1 or more."""
-    view_weight: float = 0.0
-    """Weight of `view_disagreement`, in nats a patch; needs a network with a projection."""
-    reconstruction_weight: float = 1.0
-    """Weight of the reconstruction and the divergence together."""
-    view_temperature: float = 0.2
-    """Temperature of `view_disagreement`."""
+    freeing: float = 0.0
+    """Weight of `condition_dependence`, in nats a patch: how hard latents are freed of the condition."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(flips=True))
     """How patches are changed each time they are shown."""
     precision: Precision = "float32"
@@ -59,13 +55,12 @@ class TrainingPlan:
                     f"expected a {name} out of {get_args(words)}, found {getattr(self, name)!r}: choose one"
                 )
         least_of = {"epochs": 1, "batch_size": 1, "beta": 0, "beta_warmup_epochs": 0, "beta_cycle_epochs": 0}
-        least_of |= {"free_nats": 0, "pretrain_epochs": 0, "view_weight": 0, "reconstruction_weight": 0}
+        least_of |= {"free_nats": 0, "pretrain_epochs": 0, "freeing": 0}
         for name, least in (least_of | {"seed": 0}).items():
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)}: raise it")
-        for name in ("learning_rate", "view_temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"expected a positive {name}, found {getattr(self, name)}: try the default")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"expected a positive learning_rate, found {self.learning_rate}: try 0.001")
 
     def beta_at(self, epoch: int) -> float:
         """Weight of the divergence in an epoch (from 1)."""

@@ -14,12 +14,13 @@ from tasks.models.augmentation import augmented
 from tasks.models.batches import Batch, Float32Array, Loader, PatchSet, PatchSource, as_set, epoch_rng
 from tasks.models.checkpoints import TrainingState, check_resumable, state_of
 from tasks.models.device import choose_device, multiplying_in, reproducible_kernels
-from tasks.models.losses import VAELoss, normal_divergence, vae_loss, view_disagreement
+from tasks.models.losses import VAELoss, condition_dependence, normal_divergence, vae_loss
 from tasks.models.plan import TrainingPlan
 from tasks.models.vae import VAE, VAEConfig, sample_latents, seeded_vae
 
 VALIDATION_EPOCH = 0
 """Validation draws its latents as this epoch does, so that its loss changes with the weights alone."""
+PARTS = ("total", "reconstruction", "divergence", "dependence")
 MIXTURE_PATCHES = 20_000
 """Patches whose latents a mixture prior starts from, at most."""
 
@@ -118,13 +119,11 @@ class _Sums:
     patches: int = 0
     parts: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, loss: VAELoss, views: Tensor | None) -> None:
+    def add(self, loss: VAELoss) -> None:
         count = len(loss.total)
-        parts = {name: getattr(loss, name).sum() for name in ("total", "reconstruction", "divergence")}
+        parts = {name: getattr(loss, name).sum() for name in PARTS}
         parts["latents"] = loss.divergence_per_latent * count
         parts["channels"] = loss.reconstruction_per_channel * count
-        if views is not None:
-            parts["views"] = views.sum()
         for name, part in parts.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(part)) + part.detach()
         self.patches += count
@@ -154,12 +153,9 @@ def _train_epoch(run: _Run, epoch: int) -> EpochMetrics:
     finite = torch.ones((), dtype=torch.bool, device=run.device)
     for batch in run.loaders["training"].shuffled(rng):
         _set_step(run, epoch - 1 + sums.patches / len(run.loaders["training"].patches))
-        views = _view_loss(run, batch, rng) if plan.view_weight else None
         loss = _loss(run, _changed(batch, plan, rng), rng, epoch)
-        sums.add(loss, views)
-        total = plan.reconstruction_weight * loss.total.mean()
-        if views is not None:
-            total = total + plan.view_weight * views.mean()
+        sums.add(loss)
+        total = (loss.total + plan.freeing * loss.dependence).mean()
         run.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
@@ -174,7 +170,7 @@ def _validate(run: _Run, epoch: int) -> EpochMetrics:
     rng, sums = epoch_rng(run.plan.seed, VALIDATION_EPOCH), _Sums()
     with torch.no_grad():
         for batch in run.loaders["validation"].ordered():
-            sums.add(_loss(run, batch, rng, epoch), None)
+            sums.add(_loss(run, batch, rng, epoch))
     return sums.means("validation")
 
 
@@ -193,18 +189,15 @@ def _loss(run: _Run, batch: Batch, rng: np.random.Generator, epoch: int) -> VAEL
         divergence = normal_divergence(mean, log_variance)
     else:
         divergence = model.prior.divergence(mean, log_variance, latents)
-    beta = plan.beta_at(epoch)
-    return vae_loss(logits.float(), patches, divergence, kind=plan.loss, beta=beta, free_nats=plan.free_nats)
-
-
-def _view_loss(run: _Run, batch: Batch, rng: np.random.Generator) -> Tensor:
-    """How badly two augmented views of each patch find each other, (n,)."""
-    views = [augmented(batch.ncyx, run.plan.augmentation, rng) for _ in range(2)]
-    assert run.model.projector is not None
-    with multiplying_in(run.plan.precision, run.device):
-        means = run.model.encode(_on(run.device, np.concatenate(views)))[0]
-        first, second = run.model.projector(means).float().chunk(2)
-    return view_disagreement(first, second, run.plan.view_temperature)
+    return vae_loss(
+        logits.float(),
+        patches,
+        divergence,
+        kind=plan.loss,
+        beta=plan.beta_at(epoch),
+        free_nats=plan.free_nats,
+        dependence=None if codes is None else condition_dependence(mean, codes),
+    )
 
 
 def _changed(batch: Batch, plan: TrainingPlan, rng: np.random.Generator) -> Batch:
@@ -258,8 +251,8 @@ def _check(config: VAEConfig, plan: TrainingPlan, sets: dict[str, PatchSet]) -> 
             f"expected a mixture prior to start after 1 to {plan.epochs - 1} epochs of pretraining, found "
             f"{plan.pretrain_epochs}: change pretrain_epochs or epochs"
         )
-    if (plan.view_weight > 0) != (config.projection > 0):
-        raise ValueError("expected a view_weight with a projection and none without: set both or neither")
+    if plan.freeing and not config.conditions:
+        raise ValueError("expected conditions to free the latents of, found none: set freeing to 0")
 
 
 def _start(

@@ -43,8 +43,6 @@ class VAEConfig:
     """"refined": 1 / alpha of the joined numbers are the condition's."""
     clusters: int = 0
     """Gaussians of the prior; 0 is the standard normal prior, more is VaDE's mixture."""
-    projection: int = 0
-    """Numbers in which two views of a patch are compared in training (`view_disagreement`); 0: never."""
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < SMALLEST_SIDE_PX:
@@ -52,7 +50,7 @@ class VAEConfig:
                 f"expected patches of {SMALLEST_SIDE_PX} px or more a side, found "
                 f"{self.height_px} x {self.width_px}: extract larger patches"
             )
-        least_of = {"in_channels": 1, "latent": 1, "embedding": 1, "clusters": 0, "projection": 0}
+        least_of = {"in_channels": 1, "latent": 1, "embedding": 1, "clusters": 0}
         found = {name: (getattr(self, name), least) for name, least in least_of.items()}
         found |= {f"widths[{i}]": (width, 1) for i, width in enumerate(self.widths)}
         for name, (count, least) in found.items():
@@ -121,7 +119,6 @@ class VAE(nn.Module):
         self.from_latent = nn.Linear(config.joined, features)
         self.decoder = conv_decoder(shape, widths) if conv else dense_decoder(shape, widths)
         self.prior = MixturePrior(config.clusters, config.latent) if config.clusters else None
-        self.projector = _projector(config.latent, config.projection) if config.projection else None
         self.to(memory_format=torch.channels_last)
 
     def features(self, ncyx: Tensor) -> Tensor:
@@ -232,10 +229,6 @@ def _join(config: VAEConfig) -> PlainJoin | RefinedJoin | None:
     if config.joining == "refined":
         return RefinedJoin(config.conditions, config.embedding, config.latent, config.condition_share)
     return None
-
-
-def _projector(latent: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(latent, 2 * out), nn.ReLU(), nn.Linear(2 * out, out))
 
 
 class LatentMeans(nn.Module):

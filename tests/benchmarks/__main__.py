@@ -20,6 +20,7 @@ BENCHMARKS = (
     "overhead",
     "preprocess",
     "refine",
+    "train",
 )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from tasks.models.losses import Divergence, normal_divergence, vae_loss, view_disagreement
+from tasks.models.losses import Divergence, condition_dependence, normal_divergence, vae_loss
 
 FINITE = st.floats(-5, 5)
 
@@ -76,9 +76,19 @@ def test_free_nats_cost_the_same_whatever_a_poor_dimension_does() -> None:
     torch.testing.assert_close(Divergence(rich_and_poor).weighed(0.0), torch.tensor([2.1, 4.3]))
 
 
-def test_views_that_find_each_other_agree_and_others_do_not() -> None:
-    eye = torch.eye(4)
-    agree = view_disagreement(eye, 3 * eye, temperature=0.1)  # the length of a projection does not matter
-    expected = math.log1p(6 * math.exp(-1 / 0.1))  # six strangers at cosine 0 beside a partner at cosine 1
-    torch.testing.assert_close(agree, torch.full((4,), expected), rtol=1e-3, atol=1e-7)
-    assert (view_disagreement(eye, eye.roll(1, 0), temperature=0.1) > 9).all()
+def test_dependence_sees_shifts_and_spreads_and_is_nothing_without_either() -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents, codes = torch.randn(600, 3, generator=generator), torch.arange(600) % 3
+    told = (codes == 1)[:, None]
+    alike = condition_dependence(latents, codes).item()
+    assert abs(alike) < 0.01
+    assert condition_dependence(latents + 1.5 * told, codes).item() > 0.1
+    assert condition_dependence(torch.where(told, 0.3 * latents, latents), codes).item() > 0.05
+    unknown = torch.where(codes == 1, -1, codes)
+    assert abs(condition_dependence(latents + 9.0 * told, unknown).item()) < 0.01
+
+
+def test_dependence_of_too_few_is_nothing() -> None:
+    latents = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    assert condition_dependence(latents, torch.tensor([0, 1, -1, -1])).item() == 0.0
+    assert condition_dependence(latents, torch.full((4,), -1)).item() == 0.0

@@ -57,7 +57,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "conditional": ({"joining": "plain", "conditions": 2}, {"beta_cycle_epochs": 2}),
     "refined": ({"joining": "refined", "conditions": 2}, {"schedule": "one-cycle"}),
     "VaDE": ({"clusters": 2}, {"pretrain_epochs": 2}),
-    "views": ({"projection": 4}, {"view_weight": 1.0, "augmentation": Augmentation(turn_deg=9, shift=0.1)}),
+    "freed": ({"joining": "plain", "conditions": 2}, {"freeing": 10.0}),
     "bfloat16": ({}, {"precision": "bfloat16"}),
 }
 
@@ -220,8 +220,8 @@ def test_conditions_beyond_those_of_the_network_are_refused() -> None:
     config = dataclasses.replace(CONFIG, joining="plain", conditions=2)
     with pytest.raises(ValueError, match="expected conditions below 2, found 2"):
         train_vae(config, PLAN, patches)
-    with pytest.raises(ValueError, match="view_weight with a projection"):
-        train_vae(CONFIG, dataclasses.replace(PLAN, view_weight=1.0), ellipses_ncyx(4))
+    with pytest.raises(ValueError, match="conditions to free the latents of, found none"):
+        train_vae(CONFIG, dataclasses.replace(PLAN, freeing=1.0), ellipses_ncyx(4))
 
 
 @pytest.mark.parametrize(
