@@ -29,7 +29,7 @@ SEED = 12
 def run(size: float) -> None:
     held = _planes(held_out=True)
     held = held[:: max(1, round(1 / size))]
-    nuclei = sum(int(plane.labels_yx.max()) for plane in held)
+    nuclei = sum(_count(plane) for plane in held)
     print(f"{len(held)} pictures of held-out fields with {nuclei} nuclei; AP pooled over them\n")
     print(f"{'corrected':>9} {'pictures':>8}  " + "  ".join(f"AP {at:.2f}" for at in THRESHOLDS) + "  CPU s")
     simulated = simulated_planes(round(SIMULATED * size), seed=SEED)
@@ -43,7 +43,7 @@ def run(size: float) -> None:
         began = time.process_time()
         given = _first_with(order, wanted)
         net = refine(base, [*given, *simulated[: len(given)]], _plan(round(REFINING_STEPS * size), 5e-4))
-        _report(sum(int(one.labels_yx.max()) for one in given), len(given), net, held, began)
+        _report(sum(_count(plane) for plane in given), len(given), net, held, began)
 
 
 def _plan(steps: int, learning_rate: float) -> RefinePlan:
@@ -72,14 +72,18 @@ def _first_with(planes: list[LabelledPlane], nuclei: int) -> list[LabelledPlane]
     chosen: list[LabelledPlane] = []
     left = nuclei
     for plane in planes:
-        count = int(np.unique(plane.labels_yx).size - 1)
+        count = _count(plane)
         if count > left:
             plane = _cropped(plane, left / count)
         chosen.append(plane)
-        left -= int(np.unique(plane.labels_yx).size - 1)
+        left -= _count(plane)
         if left <= 0:
             return chosen
     return chosen
+
+
+def _count(plane: LabelledPlane) -> int:
+    return int(np.unique(plane.labels_yx[plane.labels_yx > 0]).size)
 
 
 def _cropped(plane: LabelledPlane, share: float) -> LabelledPlane:

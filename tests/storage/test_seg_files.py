@@ -53,21 +53,6 @@ def test_ours_comes_back(path):
     assert (found.filename, found.picture) == ("a.tif", None)
 
 
-@pytest.mark.slow  # importing cellpose takes ten seconds
-def test_what_cellpose_itself_writes_comes_back(path, tmp_path):
-    from cellpose.io import masks_flows_to_seg
-
-    flows = [
-        np.zeros((40, 50, 3), np.uint8),
-        np.zeros((2, 40, 50), np.float32),
-        np.zeros((40, 50), np.float32),
-    ]
-    masks_flows_to_seg(np.zeros((40, 50), np.uint8), MASKS, flows, str(tmp_path / "a.tif"))
-    found = read_seg(path)
-    np.testing.assert_array_equal(found.masks, MASKS)
-    assert found.filename == str(tmp_path / "a.tif")
-
-
 def test_ours_is_what_the_windows_of_cellpose_read(path):
     """The reads of cellpose.gui.io._load_seg, which needs a display to run."""
     path.write_bytes(write_seg(MASKS, MASKS > 0, "a.tif"))
