@@ -131,12 +131,13 @@ class Objects:
             return []
         found = []
         with self._clear("list", ""):
-            for path in sorted((self.folder / prefix).rglob("*#*")):
-                if STAGING.search(path.name) and path.is_file():
-                    facts = path.stat()
-                    when = datetime.fromtimestamp(facts.st_mtime, UTC)
-                    found.append(Entry(path.relative_to(self.folder).as_posix(), facts.st_size, when))
-        return found
+            for folder, _, names in os.walk(self.folder / prefix):
+                for path in (Path(folder, name) for name in names if STAGING.search(name)):
+                    with suppress(FileNotFoundError):  # finished meanwhile, by a process that is alive
+                        facts = path.stat()
+                        when = datetime.fromtimestamp(facts.st_mtime, UTC)
+                        found.append(Entry(path.relative_to(self.folder).as_posix(), facts.st_size, when))
+        return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, names: list[str]) -> None:
         """Remove objects; names that are already gone are no error."""

@@ -96,7 +96,9 @@ def _make(objects: Objects, question: Question, compute: Callable[[str], Outcome
         metrics=outcome.metrics,
         details=outcome.details,
     )
-    for place in {layout.artifact_folder(question.kind, key), outcome.path}:
+    home = layout.artifact_folder(question.kind, key)
+    elsewhere = [] if f"{outcome.path}/".startswith(f"{home}/") else [outcome.path]
+    for place in [home, *elsewhere]:
         progress.sweep(objects, place)
     stands = records.commit(objects, record, outcome.written)
     progress.clear(objects, question.kind, key)

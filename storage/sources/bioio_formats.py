@@ -1,5 +1,6 @@
 """Zeiss CZI and Leica LIF through the bioio plugins of the optional extra chipcyte[formats]."""
 
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,46 @@ def _open(path: Path) -> Any:
             f'{path}: to read {path.suffix.lower()} files, install the extra: pip install "chipcyte[formats]"'
         ) from error
     try:
-        return image_class(path, reader=reader)
+        image = image_class(path, reader=reader)
+        listed, there = len(image.scenes), _scenes_there(path)
     except FileNotFoundError as error:
         raise MissingInputError(f"expected the file {path}, found nothing there") from error
     except Exception as error:
         raise FormatError(f"{path}: it cannot be opened ({error}); copy the file again") from error
+    if there > listed:
+        raise FormatError(
+            f"{path}: expected the {there} scenes that lie in it in its metadata, found {listed}; "
+            "export each scene as an OME-TIFF"
+        )
+    return image
+
+
+def _scenes_there(path: Path) -> int:
+    """Return how many scenes a CZI holds; the plugin offers those alone that the metadata lists."""
+    if path.suffix.lower() != ".czi":
+        return 0
+    shapes = import_module("aicspylibczi").CziFile(str(path)).get_dims_shape()
+    spans = [one.get("S", (0, 1)) for one in shapes]
+    return sum(stop - start for start, stop in spans)
 
 
 def _facts(image: Any) -> dict[str, Any]:
-    sizes = image.physical_pixel_sizes
-    interval = image.time_interval
+    sizes, interval, said = image.physical_pixel_sizes, image.time_interval, _summary(image)
+    stage = {axis: number(getattr(said, f"stage_position_{axis}", None), signed=True) for axis in "xy"}
+    moment, objective = getattr(said, "imaging_datetime", None), getattr(said, "objective", None)
+    extra = {"objective": {"name": objective}, "stage_position_um": stage}
     return {
         "pixel_size_um": tuple(number(getattr(sizes, axis)) for axis in "ZYX"),
         "time_interval_s": number(interval.total_seconds()) if hasattr(interval, "total_seconds") else None,
         "channel_names": [str(name) for name in image.channel_names or ()],
+        "acquired": moment.isoformat() if isinstance(moment, datetime) else None,
+        "extra": {name: facts for name, facts in extra.items() if None not in facts.values()},
     }
+
+
+def _summary(image: Any) -> Any:
+    """Return what the plugin says in short; None where it stumbles over a file that says little."""
+    try:
+        return image.standard_metadata
+    except Exception:  # noqa: BLE001 - what cannot be found is unknown
+        return None

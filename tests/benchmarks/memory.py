@@ -1,7 +1,8 @@
 """Peak memory of the stages on stacks of 1, 4 and 16 times 512 MiB: it must not grow with the stack.
 
 Each stage runs in a process of its own with two Dask workers. The peak is the resident set's high-water mark
-as Linux keeps it (VmHWM), of the process that runs the stage and of the largest process below it.
+as Linux keeps it (VmHWM), of the process that runs the stage and of the largest process below it. Segment and
+extract hold the table of cells, which grows with the cells: so many bytes a cell are printed, too.
 """
 
 import multiprocessing
@@ -28,6 +29,7 @@ from tasks.stage import Handle
 from tests.benchmarks.measuring import scratch_folder, timed
 
 EDGE_PX = 2048
+SPACING_PX = 60
 BASE_PLANES = 64
 MULTIPLES = (1, 4, 16)
 STAGES = ("ingest", "preprocess", "segment", "extract")
@@ -40,6 +42,7 @@ class Peak:
 
     stage: str
     planes: int
+    cells: int
     stage_mb: float
     worker_mb: float
     seconds: float
@@ -47,11 +50,12 @@ class Peak:
 
 def run(size: float) -> None:
     planes = max(1, round(BASE_PLANES * size))
-    peaks: list[Peak] = []
+    first: dict[str, Peak] = {}
+    print(HEADER)
     for multiple in MULTIPLES:
         with scratch_folder() as folder:
-            peaks += measure(folder, planes * multiple)
-    print_peaks(peaks)
+            for peak in measure(folder, planes * multiple):
+                print(row(peak, first.setdefault(peak.stage, peak)), flush=True)
 
 
 def measure(folder: Path, planes: int, stages: tuple[str, ...] = STAGES) -> Iterator[Peak]:
@@ -67,14 +71,15 @@ def measure(folder: Path, planes: int, stages: tuple[str, ...] = STAGES) -> Iter
         theirs.close()  # so that we are told if it dies without an answer
         made[stage], *numbers = ours.recv()
         process.join()
-        yield Peak(stage, planes, *numbers)
+        yield Peak(stage, planes, made[stage].counts.get("cells", 0), *numbers)
 
 
 def write_stack(path: Path, planes: int) -> Path:
-    """Write a time series of grooves, about two thousand nuclei a plane and noise; frames are shifted."""
+    """Write a time series of grooves, a few hundred nuclei a plane and noise; frames are shifted."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:EDGE_PX, 0:EDGE_PX]
-    nuclei = 3000 * (np.cos(y / 9) * np.cos(x / 11) > 0.6)
+    sparse = (y // SPACING_PX % 3 == 0) & (x // SPACING_PX % 3 == 0)
+    nuclei = 3000 * (sparse & (np.cos(y / 9) * np.cos(x / 11) > 0.6))
     yx = rng.poisson(400 + nuclei + 60 * (np.sin(x / 3) > 0)).astype(np.uint16)
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
         frames = (np.roll(yx, 56 * t, axis=0) for t in range(planes))
@@ -117,15 +122,18 @@ def _peak_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def print_peaks(peaks: list[Peak]) -> None:
-    """Print megabytes of the stage's process and of its largest worker, beside the smallest stack's."""
-    first = {peak.stage: peak for peak in reversed(peaks)}
-    print(
-        f"{'stage':<12}{'planes':>7}{'stage MiB':>11}{'ratio':>7}{'worker MiB':>12}{'ratio':>7}{'seconds':>9}"
+HEADER = (
+    f"{'stage':<12}{'planes':>7}{'cells':>9}{'stage MiB':>11}{'ratio':>7}{'bytes a cell':>14}"
+    f"{'worker MiB':>12}{'ratio':>7}{'seconds':>9}"
+)
+
+
+def row(one: Peak, first: Peak) -> str:
+    """Return megabytes of the stage's process and of its largest worker, beside the smallest stack's."""
+    more = one.cells - first.cells
+    of_a_cell = f"{(one.stage_mb - first.stage_mb) * 2**20 / more:.0f}" if more else ""
+    return (
+        f"{one.stage:<12}{one.planes:>7}{one.cells:>9}{one.stage_mb:>11.0f}"
+        f"{one.stage_mb / first.stage_mb:>7.2f}{of_a_cell:>14}{one.worker_mb:>12.0f}"
+        f"{one.worker_mb / first.worker_mb:>7.2f}{one.seconds:>9.1f}"
     )
-    for one in sorted(peaks, key=lambda peak: (STAGES.index(peak.stage), peak.planes)):
-        base = first[one.stage]
-        print(
-            f"{one.stage:<12}{one.planes:>7}{one.stage_mb:>11.0f}{one.stage_mb / base.stage_mb:>7.2f}"
-            f"{one.worker_mb:>12.0f}{one.worker_mb / base.worker_mb:>7.2f}{one.seconds:>9.1f}"
-        )

@@ -29,7 +29,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_environment(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Set the AWS_* variables to the local server, with short patience."""
+    """Set the AWS_* variables to the local server; short pauses, but time for a busy machine to answer."""
     given = {
         "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -42,7 +42,7 @@ def s3_environment(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr(
         backends,
         "PATIENCE",
-        Patience(retries=3, first_pause_s=0.02, request_s=1.0, connect_s=1.0, longest_s=10),
+        Patience(retries=3, first_pause_s=0.02, request_s=30, connect_s=30, longest_s=120),
     )
     backends.backend.cache_clear()
     yield monkeypatch

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from storage.objects import Objects, open_store
 from storage.regions import Region
 from tests.storage.faulty import Fault, FaultyServer, faulty_server
 
+REQUEST_S = 1.0  # less than a server hangs
+
 
 @pytest.fixture
 def faulty(bucket: str, s3_server: str, s3_environment: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     """Give a server that can be told to fail, in front of an S3 server that works."""
     with faulty_server(s3_server) as server:
         s3_environment.setenv("AWS_ENDPOINT_URL", server.address)
+        s3_environment.setattr(backends, "PATIENCE", replace(backends.PATIENCE, request_s=REQUEST_S))
         backends.backend.cache_clear()
         yield server
 

@@ -11,7 +11,7 @@ from storage.errors import ChipcyteError, FormatError
 from storage.objects import open_store
 from storage.progress import Done, Ledger
 from tasks import chunked
-from tasks.chunked import IN_FLIGHT, Throttle, run_units
+from tasks.chunked import AT_ONCE, IN_FLIGHT, Throttle, run_units
 from tasks.settings import Resources
 from tests.support import SERIAL
 
@@ -144,6 +144,17 @@ def test_few_units_are_in_flight_however_many_wait(two_workers, store, monkeypat
     run_units(partial(square, store=store.url), many, ledger=ledger(store), resources=two_workers)
     assert out == 0
     assert widest == IN_FLIGHT * 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 40, 1000])
+def test_tasks_hold_several_units_and_single_ones_at_the_end(count):
+    units = [Number(value) for value in range(count)]
+    groups = list(chunked._groups(units, in_flight=6))
+    assert [unit for group in groups for unit in group] == units
+    sizes = [len(group) for group in groups]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-6:] == [1] * min(6, len(sizes))
+    assert max(sizes, default=1) == min(AT_ONCE, max(1, count // 12))
 
 
 def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):

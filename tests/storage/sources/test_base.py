@@ -2,9 +2,10 @@ import pickle
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from storage.sources.base import Acquisition, file_states
+from storage.sources.base import Acquisition, display_window, file_states
 from storage.sources.planes import planes_acquisition
 
 TEN_THOUSAND = [Path(f"/data/chip 3/position1/img_t{t:05}.tif") for t in range(10_000)]
@@ -51,3 +52,18 @@ def test_the_states_of_files_change_with_them_and_are_zeros_without_them(tmp_pat
     before = file_states(acquisition)
     path.write_bytes(b"123")
     assert [size for size, _ in before + file_states(acquisition)] == [2, 3]
+
+
+def test_a_display_range_of_a_large_plane_is_that_of_a_part_of_its_pixels():
+    yx = np.random.default_rng(0).normal(1000, 50, (2100, 1100)).astype(np.float32)
+    low, high = np.percentile(yx, (0.1, 99.9))
+    yx[:, 7] = np.nan
+    np.testing.assert_allclose(display_window(yx), (low, high), atol=10)
+
+
+@pytest.mark.parametrize(
+    ("yx", "window"),
+    [([[3, 3]], (3, 3 + 1e-6)), ([[np.nan]], (0, 1)), ([[np.inf], [2], [4]], (2.002, 3.998))],
+)
+def test_a_display_range_is_of_finite_pixels_and_never_empty(yx, window):
+    assert display_window(np.array(yx, np.float32)) == pytest.approx(window, abs=1e-5)

@@ -1,5 +1,5 @@
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -32,6 +32,8 @@ class StandIn:
         self.dims, self.shape, self.dtype = SimpleNamespace(order="TCZYX"), SCENES.shape[1:], SCENES.dtype
         self.physical_pixel_sizes = SimpleNamespace(Z=None, Y=0.5, X=0.25)
         self.channel_names, self.time_interval = ["a", "b"], timedelta(seconds=90)
+        moment, objective = datetime(2024, 5, 6, 7, 8, 9), "20x/0.8"
+        self.standard_metadata = SimpleNamespace(imaging_datetime=moment, objective=objective)
 
     def set_scene(self, scene) -> None:
         self.scene = scene
@@ -47,6 +49,7 @@ def installed(monkeypatch):
         "bioio": {"BioImage": StandIn},
         "bioio_czi": {"Reader": "the reader of .czi"},
         "bioio_lif": {"Reader": "the reader of .lif"},
+        "aicspylibczi": {"CziFile": lambda _: SimpleNamespace(get_dims_shape=lambda: [{"S": (0, 2)}])},
     }.items():
         module = ModuleType(name)
         module.__dict__.update(content)
@@ -64,6 +67,7 @@ def test_each_scene_is_an_acquisition(tmp_path, installed, suffix):
     said = metadata(found[0])
     assert (said.pixel_size_um, said.time_interval_s) == ((None, 0.5, 0.25), 90.0)
     assert said.channel_names == ("a", "b")
+    assert (said.acquired, said.extra) == ("2024-05-06T07:08:09", {"objective": {"name": "20x/0.8"}})
 
 
 def test_a_file_the_plugin_cannot_open(tmp_path, installed):
