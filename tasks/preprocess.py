@@ -26,7 +26,7 @@ from tasks.recipes import recipe_of
 from tasks.settings import Resources, question
 from tasks.stage import Handle, Outcome, Question, produce, references
 
-ALGORITHM = 2
+ALGORITHM = 3
 SHOWN = ("angle_deg", "confidence", "direction_of", "cells_per_mm2", "covered", "profile", "why")
 
 

@@ -15,6 +15,7 @@ from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import (
     Grooves,
+    Limits,
     Off,
     Percentiles,
     RotationEstimated,
@@ -79,6 +80,12 @@ def test_with_every_step_off_only_the_scale_changes(store, tmp_path):
     expected = (yx - float(yx.min())) / (float(yx.max()) - float(yx.min()))
     np.testing.assert_allclose(clean, expected, atol=2e-5)
     assert clean.dtype == np.float32
+
+
+def test_values_are_cut_at_given_limits(store, tmp_path):
+    raw = ingested(store, write_tiff(tmp_path / "a.tif", a_picture()))
+    cut = cleaned(store, raw, BARE.model_copy(update={"clip": Limits(low=0.05, high=0.5)}))
+    np.testing.assert_allclose(cut, np.clip(cleaned(store, raw), 0.05, 0.5), atol=1e-6)
 
 
 def test_clean_values_lie_in_0_to_1_and_only_the_outside_is_0(carried):
@@ -180,13 +187,13 @@ class TestFramesOfSeveralShards:
     def raw(self, store, tmp_path):
         return ingested(store, write_tiff(tmp_path / "a.tif", self.STACK))
 
-    def made(self, raw, settings, monkeypatch, tmp_path, shard_px):
+    def made(self, raw, settings, monkeypatch, tmp_path, shard_px, resources=SERIAL):
         """Preprocess in a copy of the store, so that no run reuses what another made."""
         source = Path(raw.uri.split("/acquisitions/")[0])
-        copy = Path(shutil.copytree(source, tmp_path / f"by-{shard_px}"))
+        copy = Path(shutil.copytree(source, tmp_path / f"by-{shard_px}-{resources.compute}"))
         monkeypatch.setattr(parts, "LARGEST_SHARD_PX", shard_px)
         objects = open_store(str(copy))
-        handle = preprocess.fn(raw, objects.url, settings, SERIAL)
+        handle = preprocess.fn(raw, objects.url, settings, resources)
         return clean_of(objects, handle), records.read(objects, "clean", handle.key), objects
 
     @pytest.mark.parametrize(
@@ -210,6 +217,12 @@ class TestFramesOfSeveralShards:
         cut, record, _ = self.made(raw, settings, monkeypatch, tmp_path, 64)
         looks, frames = 2, len(self.STACK)
         assert record.counts["units"] == looks + frames * parts.unit_count(cut.shape[-2:], settings)
+
+    def test_two_workers_give_what_one_gives_to_the_last_bit(self, raw, monkeypatch, tmp_path, two_workers):
+        alone, one, _ = self.made(raw, self.EVERYTHING, monkeypatch, tmp_path, 64)
+        shared, two, _ = self.made(raw, self.EVERYTHING, monkeypatch, tmp_path, 64, two_workers)
+        np.testing.assert_array_equal(alone, shared)
+        assert (one.metrics, one.details, one.counts) == (two.metrics, two.details, two.counts)
 
     def test_what_the_passes_kept_is_gone(self, raw, monkeypatch, tmp_path):
         *_, objects = self.made(raw, PreprocessSettings(), monkeypatch, tmp_path, 64)
@@ -256,6 +269,8 @@ def test_the_metadata_lead_back_to_raw_pixels(store, tmp_path):
     made = preprocess.fn(raw, store.url, only_turned(RotationFixed(angle_deg=25)), SERIAL)
     image = images.open_image(store, layout.image_path("clean", made.key))
     spot = ndimage.center_of_mass(clean_of(store, made)[0] > 0.5)
+    assert image.metadata.extra["rotation_deg"] == 25
+    assert records.read(store, "clean", made.key).metrics["angle_deg"] == 25
     affine = np.asarray(image.metadata.extra["clean_to_raw"]["affine"])
     np.testing.assert_allclose(affine @ [*spot, 1], [21, 91], atol=0.5)
 
