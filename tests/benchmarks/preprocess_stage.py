@@ -96,7 +96,7 @@ def run_stage(store: Path, raw: Handle, resources: Resources) -> tuple[Run, Work
             began = workers_cpu_s(), time.perf_counter(), time.process_time()
             units = parts.clean_all(work, *given)
             driver_s, wall_s = time.process_time() - began[2], time.perf_counter() - began[1]
-            seconds.append((wall_s, workers_cpu_s() - began[0], driver_s - DRIVER_AT_REST * wall_s))
+            seconds.append((wall_s, workers_cpu_s() - began[0], max(driver_s - DRIVER_AT_REST * wall_s, 0.0)))
         idle.append(1 - computing_s(stream.data) / (wall_s * resources.workers))
         works.append(work)
         return units
