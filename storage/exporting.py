@@ -21,6 +21,7 @@ import pandas as pd
 import psutil
 
 from storage import layout, ome, records, tables
+from storage.annotated import for_scanpy
 from storage.arrays import digest
 from storage.errors import ChipcyteError, DamagedStoreError, InputError, StoreError
 from storage.objects import Objects
@@ -114,7 +115,8 @@ def image_shapes(objects: Objects, images: Iterable[Record]) -> set[tuple[int, .
 def export_table(objects: Objects, record: Record, out: Path, form: Literal["csv", "h5ad"]) -> int:
     """Write the table of cells of an artifact as CSV or by AnnData as h5ad; return the number of cells.
 
-    In CSV, `cell_id` comes first, then the columns, then those of the matrices: latent_1, latent_2, ...
+    An h5ad is laid out as scanpy expects it, see `for_scanpy`. In CSV, `cell_id` comes first, then the
+    columns, then those of the matrices: latent_1, latent_2, ...
 
     Raises
     ------
@@ -129,8 +131,7 @@ def export_table(objects: Objects, record: Record, out: Path, form: Literal["csv
         if form == "csv":
             _flat(table).to_csv(staging, index_label="cell_id")
         else:
-            table.uns["chipcyte"] = {"kind": record.kind, "key": record.key}
-            _write_h5ad(table, staging)
+            _write_h5ad(for_scanpy(objects, record, table), staging)
     return int(table.n_obs)
 
 

@@ -15,7 +15,7 @@ from storage.objects import open_store
 from storage.progress import Done
 from storage.regions import Region, grid_regions
 from tasks.extract_settings import CropAndPad, ExtractSettings
-from tasks.kernels.patches import as_stored, extract_patches
+from tasks.kernels.patches import extract_patches
 from tasks.stage import folder
 
 BOX = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
@@ -129,7 +129,8 @@ def _patches(cut: Cut, rows: pd.DataFrame, view: View) -> NDArray[np.generic]:
             mode="pad" if isinstance(cut.settings.crop, CropAndPad) else "resize",
             keep_background=cut.settings.keep_background,
             turns_deg=turns_deg if turns_deg.any() else None,
+            dtype=cut.settings.dtype,
         )
         for yx in view.cyx
     ]
-    return as_stored(np.stack(every, axis=1), cut.settings.dtype)
+    return every[0][:, None] if len(every) == 1 else np.stack(every, axis=1)

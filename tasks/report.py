@@ -1,5 +1,6 @@
 """report: everything a run found, as one page that needs nothing else."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,18 @@ from storage import records
 from storage.arrays import digest
 from storage.objects import Objects, open_store
 from storage.records import Record
-from tasks import announce, report_pictures
+from tasks import announce, report_pictures, report_populations
 from tasks.kernels import page
 from tasks.settings import ReportSettings, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
-ALGORITHM = 2
+ALGORITHM = 3
 MOST_LISTED = 5
 FITTED_CAUTION = (
-    "The mixture was fitted to the same cells it is scored on. Scores named held out are of cells the "
-    "network has not learned from."
+    "Network and clusters were fitted to the cells learned from. Scores named held out are of cells that "
+    "neither has seen."
 )
 TRUTH_CAUTION = "Accuracy and purity pair clusters with populations with the truth in hand."
 SCORE_NAMES = {
@@ -67,16 +68,20 @@ def report(
         html = page.render_page(content)
         path = folder("report", key, "report.html")
         objects.put(path, html.encode())
-        _log(records.read(objects, "clusters", clusters.key), html, tracking)
+        shown = [one for group in content.pictures for one in group.pictures]
+        _log(records.read(objects, "clusters", clusters.key), html, shown, tracking)
         return Outcome(path=path, written={path: digest(html.encode())}, counts={"bytes": len(html.encode())})
 
     return produce(objects, asked, compute)
 
 
-def _log(found: Record, html: str, tracking: Tracking) -> None:
-    """Add the page to the clustering's run, which an MLflow that was set up later does not know."""
+def _log(found: Record, html: str, shown: Sequence[page.Picture], tracking: Tracking) -> None:
+    """Add page and pictures to the clustering's run, which an MLflow that was set up later does not know."""
     try:
-        log_to_run(tracking.uri, str(found.details["run_id"])).page("report", html)
+        run = log_to_run(tracking.uri, str(found.details["run_id"]))
+        run.page("report", html)
+        for one in shown:
+            run.picture(re.sub(r"[^a-z0-9]+", "-", one.title.lower()).strip("-"), one.png)
     except TrackingError as error:
         announce.warn(f"the report is in the store but not in MLflow: {error}")
 
@@ -103,8 +108,10 @@ def _content(
         provenance=_provenance(objects, found, every, tracking),
         composition=report_pictures.composition_of(view),
         pictures=(
-            report_pictures.examples(objects, _chosen(objects, trails, settings.examples)),
+            report_pictures.examples(objects, view, _chosen(objects, trails, settings.examples)),
             report_pictures.populations(objects, view, trails, settings.patches_per_cluster),
+            report_populations.latent_space(view),
+            report_populations.sizes(view),
             report_pictures.trends(objects, trails),
             report_pictures.learning(objects, model),
         ),
@@ -131,7 +138,7 @@ def _sentences(found: Record, cells: int, acquisitions: int) -> tuple[str, ...]:
         f"{cells:,} cells were found in {acquisitions} acquisitions, counted once in each frame; "
         f"{analysed:,} of them lie whole in the field and were analysed."
     )
-    return (first, *_strongest(found.details["composition"]))
+    return (first, *_strongest(found.details["composition"]), *_differences(found.details["comparison"]))
 
 
 def _strongest(rows: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -146,6 +153,21 @@ def _strongest(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return (
         f"The conditions differ most in cluster {cluster}: it holds {most[0]:.0f} % of the {most[1]} cells "
         f"and {least[0]:.0f} % of the {least[1]} cells.",
+    )
+
+
+def _differences(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Say in which clusters the conditions differ more than chips of one condition do."""
+    tested = [row for row in rows if row["p_corrected"] is not None]
+    if not tested:
+        return ("Without two chips of each condition no difference can be tested.",) if rows else ()
+    least = min(tested, key=lambda row: row["p_corrected"])
+    how = {"permutation": "chips rearranged in every way", "t": "Student's t on chips"}[least["test"]]
+    return (
+        f"The clearest difference: the odds of cluster {least['cluster']} in {least['condition']} are "
+        f"{least['odds_ratio']:.2g} times those in {least['against']} (interval "
+        f"{least['odds_ratio_low']:.2g} to {least['odds_ratio_high']:.2g}); corrected p "
+        f"{least['p_corrected']:.2g} ({how}, Holm over {len(tested)} comparisons).",
     )
 
 
@@ -167,13 +189,21 @@ def _findings(found: Record, cells: int, acquisitions: int) -> tuple[page.Findin
 
 
 def _scores(found: Record) -> tuple[page.Score, ...]:
-    parts = {"": "all analysed cells", "held_out_": "held-out cells"}
+    parts = {"": "all analysed cells", "train_": "cells learned from", "held_out_": "held-out cells"}
+    spaces = {"": "latent space", "clustered_": "the space clustered"}
     return tuple(
-        page.Score(text, found.metrics[prefix + name], f"{where}, latent space")
-        for prefix, where in parts.items()
-        for name, text in SCORE_NAMES.items()
-        if prefix + name in found.metrics
+        page.Score(text, found.metrics[name], f"{cells}, {space}", _interval(found, name))
+        for part, cells in parts.items()
+        for prefix, space in spaces.items()
+        for score, text in SCORE_NAMES.items()
+        if (name := part + prefix + score) in found.metrics
     )
+
+
+def _interval(found: Record, name: str) -> str:
+    low, high = (found.metrics.get(f"{name}_{end}") for end in ("low", "high"))
+    unit = found.details["interval_unit"]
+    return "" if low is None or high is None else f"{low:.3g} to {high:.3g} (95 %, {unit}s drawn anew)"
 
 
 def _acquisition(objects: Objects, trail: Trail) -> page.Acquisition:

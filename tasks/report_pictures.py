@@ -13,6 +13,7 @@ from storage.objects import Objects
 from storage.regions import Region
 from tasks.kernels import page, pictures
 from tasks.kernels.composition import composition
+from tasks.report_populations import heat_maps, mapped, maps
 from tasks.stage import Handle, folder
 from tasks.train import loss_panels, read_history
 
@@ -26,10 +27,16 @@ class View:
 
     cells: pd.DataFrame
     umap: NDArray[np.float32]
+    latent: NDArray[np.float64]
+
+    @property
+    def cluster_names(self) -> list[str]:
+        """What the clusters are called."""
+        return [f"cluster {number}" for number in range(int(self.clusters.max(initial=-1)) + 1)]
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """The cluster of each cell."""
+        """The cluster of each cell, -1 for none."""
         return self.cells["cluster"].to_numpy(np.int64)
 
     def codes(self, column: str) -> tuple[NDArray[np.int64], list[str]]:
@@ -43,21 +50,26 @@ class View:
 def read_view(objects: Objects, clusters: Handle) -> View:
     """Read the table of clusters."""
     table = tables.read_table(objects, folder("clusters", clusters.key, "cells.zarr"))
-    return View(table.obs, np.asarray(table.obsm["umap"], dtype=np.float32))
+    umap, latent = (np.asarray(table.obsm[name]) for name in ("umap", "latent"))
+    return View(table.obs, umap.astype(np.float32), latent.astype(np.float64))
+
+
+def _name(cluster: int) -> str:
+    return "noise" if cluster < 0 else f"cluster {cluster}"
 
 
 def composition_of(view: View) -> page.Composition:
     """Return the cells of each condition in each cluster."""
     counted = composition(view.clusters, view.cells["condition"].astype(str).to_numpy())
     return page.Composition(
-        clusters=tuple(f"cluster {number}" for number in counted.clusters),
+        clusters=tuple(_name(number) for number in counted.clusters),
         conditions=counted.conditions,
         cells=tuple(tuple(int(n) for n in row) for row in counted.counts),
     )
 
 
-def examples(objects: Objects, trails: Sequence["Trail"]) -> page.PictureGroup:
-    """Return, for some acquisitions, the first frame before and after, and its labels."""
+def examples(objects: Objects, view: View, trails: Sequence["Trail"]) -> page.PictureGroup:
+    """Return, for some acquisitions, the first frame before and after, its labels, and cells by number."""
     shown: list[page.Picture] = []
     for trail in trails:
         raw_yx, clean_yx, labels_yx, pixel_size_um = _first_frame(objects, trail)
@@ -81,6 +93,7 @@ def examples(objects: Objects, trails: Sequence["Trail"]) -> page.PictureGroup:
                 wide=True,
             )
         )
+        shown += heat_maps(objects, view, trail)
     return page.PictureGroup("From recording to nuclei", tuple(shown))
 
 
@@ -100,42 +113,26 @@ def _first_frame(
 def populations(
     objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int
 ) -> page.PictureGroup:
-    """Return patches of each cluster, the map by cluster and by condition, the composition, the areas."""
-    clusters, names = view.clusters, [f"cluster {n}" for n in range(int(view.clusters.max()) + 1)]
+    """Return patches of each cluster, maps of all cells, and how the conditions spread."""
     conditions, condition_names = view.codes("condition")
     shown = [_patches(objects, view, trails, per_cluster)]
-    shown.append(_map(view, clusters, names, "cluster"))
-    shown.append(_map(view, conditions, condition_names, "condition"))
+    shown.append(mapped(view.umap, view.clusters, view.cluster_names, "UMAP", "cluster"))
+    shown.append(mapped(view.umap, conditions, condition_names, "UMAP", "condition"))
     if "population" in view.cells:
-        shown.append(_map(view, *view.codes("population"), "known population"))
-    counted = composition(clusters, view.cells["condition"].astype(str).to_numpy())
+        shown.append(mapped(view.umap, *view.codes("population"), "UMAP", "known population"))
+    shown += maps(view)
+    counted = composition(view.clusters, view.cells["condition"].astype(str).to_numpy())
     shown.append(
         page.Picture(
             "How conditions spread over clusters",
-            pictures.composition_bars(counted.counts, clusters=names, conditions=condition_names),
+            pictures.composition_bars(
+                counted.counts, clusters=[_name(n) for n in counted.clusters], conditions=condition_names
+            ),
             "Percent of each condition's cells that fall in each cluster.",
             "Bars: percent of each condition in each cluster",
         )
     )
-    shown += _areas(view, conditions, condition_names)
     return page.PictureGroup("Populations", tuple(shown))
-
-
-def _map(view: View, codes: NDArray[np.int64], names: list[str], what: str) -> page.Picture:
-    drawn = pictures.scatter_2d(
-        view.umap,
-        codes,
-        title="",
-        legend=names,
-        colours=pictures.CONDITIONS if what == "condition" else pictures.CATEGORIES,
-        number_centres=what == "cluster",
-    )
-    return page.Picture(
-        f"UMAP by {what}",
-        drawn,
-        f"Each point is a cell, near points look alike to the network; colours show the {what}.",
-        f"Map of the cells coloured by {what}",
-    )
 
 
 def _patches(objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int) -> page.Picture:
@@ -153,7 +150,7 @@ def _patches(objects: Objects, view: View, trails: Sequence["Trail"], per_cluste
         np.asarray(patches, dtype=np.float32),
         view.clusters[rows],
         per_group=per_cluster,
-        titles={number: f"cluster {number}" for number in chosen},
+        titles={number: _name(number) for number in chosen},
     )
     return page.Picture(
         "Patches of each cluster",
@@ -162,21 +159,6 @@ def _patches(objects: Objects, view: View, trails: Sequence["Trail"], per_cluste
         "Sample nuclei of each cluster",
         wide=True,
     )
-
-
-def _areas(view: View, conditions: NDArray[np.int64], names: list[str]) -> list[page.Picture]:
-    areas_um2 = view.cells["area_um2"].to_numpy(np.float64)
-    known = bool(np.isfinite(areas_um2).all())
-    areas = areas_um2 if known else view.cells["area_px"].to_numpy(np.float64)
-    unit = "um²" if known else "px"
-    return [
-        page.Picture(
-            "Areas of nuclei",
-            pictures.histogram_by_condition(areas, conditions, f"Area in {unit}", names=names),
-            f"Distribution of the nuclei's areas in {unit}, by condition.",
-            "Histogram of areas by condition",
-        )
-    ]
 
 
 def trends(objects: Objects, trails: Sequence["Trail"]) -> page.PictureGroup:

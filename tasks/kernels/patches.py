@@ -11,6 +11,8 @@ from tasks.kernels.checks import finite_float32, require_plane
 from tasks.kernels.patches_loops import copy_cells, halve_bits, resize_cells, turn_cells
 
 Mode = Literal["pad", "resize"]
+CUTS = {"pad": copy_cells, "resize": resize_cells}
+CELLS_AT_ONCE = 64
 LARGEST_HALF = 65504.0
 _BOX_COLUMNS = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
 
@@ -126,7 +128,8 @@ def extract_patches(
     mode: Mode = "pad",
     keep_background: bool = False,
     turns_deg: NDArray[np.floating] | None = None,
-) -> NDArray[np.float32]:
+    dtype: str = "float32",
+) -> NDArray[Any]:
     """Cut out every cell of a table.
 
     Parameters
@@ -147,10 +150,12 @@ def extract_patches(
         Counter-clockwise angle on the screen by which each cell is turned, (n,); None: none is. A turned
         cell lies in the middle, and fills the patch, by its extent along the patch's axes; linear
         interpolation.
+    dtype
+        float32, or what `as_stored` turns it into, a few cells at a time while they are in the cache.
 
     Returns
     -------
-    Float32, axes n y x; row n shows row n of the table.
+    Axes n y x; row n shows row n of the table.
 
     Raises
     ------
@@ -164,14 +169,21 @@ def extract_patches(
     labels = np.asarray(cells["label"]).astype(np.int64)
     boxes = np.stack([np.asarray(cells[name]).astype(np.int64) for name in _BOX_COLUMNS], axis=1)
     _check(yx, labels_yx, boxes, size_px)
-    patches = np.zeros((len(labels), size_px, size_px), np.float32)
-    given = (finite_float32(yx), labels_yx, labels, boxes)
-    if turns_deg is not None:
-        turn_cells(*given, np.deg2rad(turns_deg), keep_background, mode == "resize", patches)
-    elif mode == "pad":
-        copy_cells(*given, keep_background, patches)
-    else:
-        resize_cells(*given, keep_background, patches)
+    plane = finite_float32(yx)
+    patches = np.empty((len(labels), size_px, size_px), dtype)
+    block = np.empty((CELLS_AT_ONCE, size_px, size_px), np.float32)
+    for start in range(0, len(labels), CELLS_AT_ONCE):
+        some = slice(start, start + CELLS_AT_ONCE)
+        cut = block[: len(labels[some])]
+        cut[:] = 0
+        if turns_deg is not None:
+            turns = np.deg2rad(turns_deg[some])
+            turn_cells(
+                plane, labels_yx, labels[some], boxes[some], turns, keep_background, mode == "resize", cut
+            )
+        else:
+            CUTS[mode](plane, labels_yx, labels[some], boxes[some], keep_background, cut)
+        patches[some] = as_stored(cut, dtype)
     return patches
 
 
@@ -181,7 +193,8 @@ def as_stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
         return _as_float16(values)
     if np.dtype(dtype).kind == "f":
         return values.astype(dtype)
-    return np.rint(np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    shares: NDArray[Any] = np.rint(np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    return shares
 
 
 def _as_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -67,19 +67,22 @@ def _scale_down_and_across(square: Plane, side: int, down: Plane, out_yx: Plane)
     """Scale the first `side` rows and columns of a square to the patch; `down` is room to work in."""
     size = out_yx.shape[0]
     samples = _samples(side / size)
-    first, share = np.empty(size * samples, np.int64), np.empty(size * samples, np.float32)
+    first, second = np.empty((2, size * samples), np.uint32)
+    share = np.empty(size * samples, np.float32)
     for k in range(size * samples):
         first[k], share[k] = _between((k + 0.5) / samples * side / size - 0.5, side)
+        second[k] = min(first[k] + 1, side - 1)
     for i in range(size):
         down[i, :side] = 0
         for k in range(i * samples, (i + 1) * samples):
-            upper, lower = square[first[k]], square[min(first[k] + 1, side - 1)]
+            upper, lower = square[first[k]], square[second[k]]
             for x in range(side):
                 down[i, x] += upper[x] + share[k] * (lower[x] - upper[x])
         row, weight = down[i], np.float32(1 / (samples * samples))
-        for k in range(size * samples):
-            left, right = row[first[k]], row[min(first[k] + 1, side - 1)]
-            out_yx[i, k // samples] += weight * (left + share[k] * (right - left))
+        for j in range(size):
+            for k in range(j * samples, (j + 1) * samples):
+                left, right = row[first[k]], row[second[k]]
+                out_yx[i, j] += weight * (left + share[k] * (right - left))
 
 
 @compiled

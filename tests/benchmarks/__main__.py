@@ -11,6 +11,7 @@ from flows.environment import prepare_environment
 
 BENCHMARKS = (
     "codecs",
+    "clusters",
     "composition",
     "density",
     "extract",

@@ -87,7 +87,7 @@ def test_the_page_counts_cells_as_the_labels_do(learned, html):
 
 def test_numbers_made_with_the_answer_in_hand_say_so(html):
     assert "with the truth in hand" in html
-    assert "fitted to the same cells" in html
+    assert "fitted to the cells learned from" in html
 
 
 def test_the_page_is_in_mlflow_too(learned, made, html, tmp_path):

@@ -9,6 +9,8 @@ from tasks.kernels.pictures.images import (
     reconstructions,
     spread_rows,
 )
+from tasks.kernels.pictures.latent import cluster_correlations, latent_distributions, traversals
+from tasks.kernels.pictures.measured import heat_over_image, spread_by_acquisition
 from tasks.kernels.pictures.style import CATEGORIES, CONDITIONS
 from tasks.kernels.pictures.trends import Trend, trend_picture
 
@@ -17,14 +19,19 @@ __all__ = [
     "CONDITIONS",
     "Trend",
     "before_after",
+    "cluster_correlations",
     "composition_bars",
     "confusion",
+    "heat_over_image",
     "histogram_by_condition",
     "labels_over_image",
+    "latent_distributions",
     "loss_curves",
     "patch_sheet",
     "reconstructions",
     "scatter_2d",
+    "spread_by_acquisition",
     "spread_rows",
+    "traversals",
     "trend_picture",
 ]

@@ -128,6 +128,10 @@ def test_the_ending_of_the_name_says_which_table(carried: Experiment, tmp_path: 
     table = anndata.read_h5ad(found["uri"])
     assert set(table.obs["condition"]) == {acquisitions[0].found.sample.condition}
     assert (found["form"], found["reused"]) == ("h5ad", False)
+    assert {"area_px", "solidity"} <= set(table.var_names)
+    np.testing.assert_allclose(table[:, "area_px"].X.ravel(), table.obs["area_px"])
+    assert table.obs["patches_row"].tolist() == list(range(table.n_obs))
+    assert set(table.obs["patches"]) == {acquisitions[0].patches.uri}
 
 
 def test_wrong_usage_is_exit_2_and_says_what_to_do(carried: Experiment, tmp_path: Path) -> None:
