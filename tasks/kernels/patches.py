@@ -169,22 +169,32 @@ def extract_patches(
     labels = np.asarray(cells["label"]).astype(np.int64)
     boxes = np.stack([np.asarray(cells[name]).astype(np.int64) for name in _BOX_COLUMNS], axis=1)
     _check(yx, labels_yx, boxes, size_px)
-    plane = finite_float32(yx)
     patches = np.empty((len(labels), size_px, size_px), dtype)
-    block = np.empty((CELLS_AT_ONCE, size_px, size_px), np.float32)
+    turns = None if turns_deg is None else np.deg2rad(turns_deg)
+    _fill(patches, (finite_float32(yx), labels_yx), labels, boxes, turns, mode, keep_background)
+    return patches
+
+
+def _fill(
+    patches: NDArray[Any],
+    pictures: tuple[NDArray[np.float32], NDArray[np.generic]],
+    labels: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    turns_rad: NDArray[np.floating] | None,
+    mode: Mode,
+    keep: bool,
+) -> None:
+    """Cut cells, a few at a time: these stay in the cache while they are turned into what is stored."""
+    block = np.empty((CELLS_AT_ONCE, *patches.shape[1:]), np.float32)
     for start in range(0, len(labels), CELLS_AT_ONCE):
         some = slice(start, start + CELLS_AT_ONCE)
         cut = block[: len(labels[some])]
         cut[:] = 0
-        if turns_deg is not None:
-            turns = np.deg2rad(turns_deg[some])
-            turn_cells(
-                plane, labels_yx, labels[some], boxes[some], turns, keep_background, mode == "resize", cut
-            )
+        if turns_rad is not None:
+            turn_cells(*pictures, labels[some], boxes[some], turns_rad[some], keep, mode == "resize", cut)
         else:
-            CUTS[mode](plane, labels_yx, labels[some], boxes[some], keep_background, cut)
-        patches[some] = as_stored(cut, dtype)
-    return patches
+            CUTS[mode](*pictures, labels[some], boxes[some], keep, cut)
+        patches[some] = as_stored(cut, patches.dtype.name)
 
 
 def as_stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
