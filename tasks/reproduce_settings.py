@@ -69,10 +69,11 @@ def recipe(dataset: Dataset, protocol: Protocol, latent: int) -> ReproduceSettin
             batch_size=128,
             learning_rate=3e-3,
             schedule="one-cycle",
+            loss="bce" if digits or told else "mse",
             beta=1.0 if told else 0.2,
         ),
         upright=digits and not told,
-        map_dimensions=0 if told else 2,
+        map_dimensions=0 if told else 2 if digits else 10,
         teach_epochs=0 if told else 3,
         teach_augmentation=_augmentation(dataset, 2.0),
     )

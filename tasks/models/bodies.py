@@ -24,10 +24,11 @@ def conv_encoder(shape_cyx: ShapeCYX, widths: Sequence[int]) -> nn.Sequential:
     channels, height, width = shape_cyx
     _, rows, columns = bottleneck_cyx(shape_cyx, widths)
     step = 2 ** len(widths)
-    layers: list[nn.Module] = [nn.ZeroPad2d((0, columns * step - width, 0, rows * step - height))]
+    padding = (0, columns * step - width, 0, rows * step - height)
+    layers: list[nn.Module] = [nn.ZeroPad2d(padding)] if any(padding) else []
     for before, after in pairwise((channels, *widths)):
         layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten())
+    return nn.Sequential(*layers, _ToFeatures())
 
 
 def conv_decoder(shape_cyx: ShapeCYX, widths: Sequence[int]) -> nn.Sequential:
@@ -37,8 +38,8 @@ def conv_decoder(shape_cyx: ShapeCYX, widths: Sequence[int]) -> nn.Sequential:
     for before, after in pairwise((*widths[::-1], channels)):
         doubling = nn.ConvTranspose2d(before, after, kernel_size=3, stride=2, padding=1, output_padding=1)
         layers += [doubling, nn.ReLU()]
-    unflatten = nn.Unflatten(1, bottleneck_cyx(shape_cyx, widths))
-    return nn.Sequential(unflatten, *layers[:-1], _Crop(height, width))  # the last layer gives logits
+    maps = _FromFeatures(bottleneck_cyx(shape_cyx, widths))
+    return nn.Sequential(maps, *layers[:-1], _Crop(height, width))  # the last layer gives logits
 
 
 def dense_encoder(shape_cyx: ShapeCYX, widths: Sequence[int]) -> nn.Sequential:
@@ -55,6 +56,24 @@ def dense_decoder(shape_cyx: ShapeCYX, widths: Sequence[int]) -> nn.Sequential:
 
 def _dense(sizes: Sequence[int]) -> list[nn.Module]:
     return [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+
+
+class _ToFeatures(nn.Module):
+    """Maps (n, c, y, x) to features (n, f), the channels of a place side by side: they lie so already."""
+
+    def forward(self, ncyx: Tensor) -> Tensor:
+        return ncyx.permute(0, 2, 3, 1).flatten(1)
+
+
+class _FromFeatures(nn.Module):
+    """The mirror of `_ToFeatures`: maps come out channels-last, so that no layer after it turns them."""
+
+    def __init__(self, shape_cyx: Sequence[int]) -> None:
+        super().__init__()
+        self.channels, self.rows, self.columns = shape_cyx
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.reshape(-1, self.rows, self.columns, self.channels).permute(0, 3, 1, 2)
 
 
 class _Crop(nn.Module):

@@ -19,7 +19,7 @@ from tasks.models.training import train_vae
 from tasks.models.vae import VAEConfig
 from tests.support import DATA
 
-PATCHES, BATCH, EPOCHS, LATENT, WIDTHS, ROUNDS = 12_000, 128, 3, 16, (32, 64), 3
+PATCHES, BATCH, EPOCHS, LATENT, WIDTHS, ROUNDS = 12_000, 128, 3, 16, (32, 64), 2
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,12 @@ def notebook(nyx: NDArray[np.uint8]) -> tuple[list[float], float]:
 def ours(nyx: NDArray[np.uint8]) -> tuple[list[float], float]:
     cpu = torch.device("cpu")
     plan = TrainingPlan(
-        epochs=EPOCHS, batch_size=BATCH, augmentation=Augmentation(), precision=fast_precision(cpu)
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=3e-3,
+        schedule="one-cycle",
+        augmentation=Augmentation(),
+        precision=fast_precision(cpu),
     )
     config = VAEConfig(1, 28, 28, latent=LATENT, widths=WIDTHS)
     trained = train_vae(config, plan, nyx[:, None], device=cpu)
