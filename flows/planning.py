@@ -12,11 +12,11 @@ from tasks import budget
 from tasks.kernels.geometry import rotated_shape
 from tasks.parts import largest_part, unit_count
 from tasks.preprocess_settings import Off, RotationFixed
-from tasks.segment import make_segmenter
 from tasks.settings import PreprocessSettings, Settings
+from tasks.tiles import make_segmenter
 
-STEPS_A_PLANE = 3  # segment: histogram, measure; extract: at least one
-STEPS_A_TILE = 3  # label, pair, renumber
+STEPS_A_PLANE = 2  # segment: facts; extract: at least one
+STEPS_A_TILE = 4  # label, pair, renumber, measure
 
 
 def plan_run(inputs: Sequence[str], settings: Settings) -> dict[str, Any]:
@@ -76,7 +76,6 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
             budget.unit_bytes(budget.INGEST, (height, width)),
             budget.unit_bytes(budget.PREPROCESS, largest_part((height, width), settings.preprocess)),
             budget.unit_bytes(budget.SEGMENT, tile),
-            budget.unit_bytes(budget.MEASURE, clean),
         ),
     }
 

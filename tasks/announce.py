@@ -1,11 +1,13 @@
 """What people see while a stage runs: progress in the terminal and in the Prefect UI."""
 
+import base64
 import logging
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_image_artifact,
     create_link_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -69,6 +71,13 @@ def link(key: str, url: str, text: str) -> None:
     """Show a link in the Prefect UI; nothing where no task or flow runs."""
     if _within_a_run():
         create_link_artifact(link=url, link_text=text, key=key, description=text)
+
+
+def image(key: str, png: Callable[[], bytes], description: str) -> None:
+    """Show a picture in the Prefect UI, drawn only where a task or flow runs."""
+    if _within_a_run():
+        url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+        create_image_artifact(image_url=url, key=key, description=description)
 
 
 def warn(text: str) -> None:

@@ -30,6 +30,7 @@ QUIET = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
+GPU = "GPU"  # the Dask resource: what a worker has of it, such as `dask worker --resources GPU=1`
 IN_FLIGHT = 3  # tasks a worker holds or waits for: enough to hide the round trip, few enough to bound memory
 AT_ONCE = 8  # units of a task where there are many: a task costs Dask 10 ms, a quarter of an ingested plane
 
@@ -75,6 +76,7 @@ def run_units(
     resources: Resources,
     listener: Listener | None = None,
     keep: Callable[[Any], Any] = lambda result: result,
+    gpu: bool = False,
 ) -> Units:
     """Call `function` on every unit that is not marked done, and mark it.
 
@@ -87,6 +89,9 @@ def run_units(
         Told (units done, units in all) after each one.
     keep
         What is kept of each result; plain lists of numbers take four times the memory of an array.
+    gpu
+        Whether a GPU speeds it up: if workers have the Dask resource GPU, only these work on it, as many
+        units at a time as they have of it.
 
     Raises
     ------
@@ -97,7 +102,7 @@ def run_units(
     missing = [unit for unit in units if unit.name not in done]
     tell = listener or (lambda _done, _total: None)
     tell(len(units) - len(missing), len(units))
-    runner = _serially if resources.compute == "serial" or not missing else _on_dask(resources)
+    runner = _serially if resources.compute == "serial" or not missing else _on_dask(resources, gpu=gpu)
     marked = _Marked(function, ledger, uuid.uuid4().hex)
     for number, (name, result) in enumerate(runner(marked, missing), start=1):
         done[name] = replace(result, result=keep(result.result))
@@ -135,20 +140,22 @@ def _serially(function: _Marked, units: Sequence[Unit]) -> Iterator[tuple[str, D
         yield function(unit)
 
 
-def _on_dask(resources: Resources) -> Callable[[_Marked, Sequence[Unit]], Iterator[tuple[str, Done]]]:
+def _on_dask(
+    resources: Resources, *, gpu: bool
+) -> Callable[[_Marked, Sequence[Unit]], Iterator[tuple[str, Done]]]:
     def run(function: _Marked, units: Sequence[Unit]) -> Iterator[tuple[str, Done]]:
         from distributed import as_completed
 
         client = _clients.get(resources)
-        workers = max(1, len(client.scheduler_info()["workers"]))
+        workers, limits = _able(client, gpu=gpu)
         waiting = _groups(units, IN_FLIGHT * workers)
-        first = [_submit(client, function, group) for group in islice(waiting, IN_FLIGHT * workers)]
+        first = [_submit(client, function, group, limits) for group in islice(waiting, IN_FLIGHT * workers)]
         futures: Any = as_completed(first, loop=client.loop)
         try:
             for future in futures:
                 yield from _result(future)
                 for group in islice(waiting, 1):
-                    futures.add(_submit(client, function, group))
+                    futures.add(_submit(client, function, group, limits))
         finally:
             client.cancel(list(futures.futures))
 
@@ -164,8 +171,15 @@ def _groups(units: Sequence[Unit], in_flight: int) -> Iterator[Sequence[Unit]]:
         start += size
 
 
-def _submit(client: Any, function: _Marked, units: Sequence[Unit]) -> Any:
-    return client.submit(function.each, units, pure=False, retries=1)
+def _able(client: Any, *, gpu: bool) -> tuple[int, dict[str, float] | None]:
+    """Return how many workers can work on a step, and what each of its tasks takes of their resources."""
+    every = client.scheduler_info()["workers"].values()
+    with_gpu = [one for one in every if one["resources"].get(GPU)] if gpu else []
+    return max(1, len(with_gpu or every)), {GPU: 1} if with_gpu else None
+
+
+def _submit(client: Any, function: _Marked, units: Sequence[Unit], limits: dict[str, float] | None) -> Any:
+    return client.submit(function.each, units, pure=False, retries=1, resources=limits)
 
 
 def _result(future: Any) -> list[tuple[str, Done]]:

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from storage.errors import InputError, MissingInputError
 from tasks.cluster_settings import ClusterSettings as ClusterSettings
@@ -16,6 +16,7 @@ from tasks.preprocess_settings import PreprocessSettings as PreprocessSettings
 from tasks.refine_settings import RefineSettings as RefineSettings
 from tasks.sections import Section as Section
 from tasks.sections import WatchSettings as WatchSettings
+from tasks.segment_settings import SegmentSettings as SegmentSettings
 from tasks.train_settings import TrainSettings as TrainSettings
 
 
@@ -33,34 +34,6 @@ class IngestSettings(Section):
     pixel_size_um: float | None = Field(
         None, gt=0, description="Pixel edge in um, used only for files that do not say it themselves."
     )
-
-
-class SegmentSettings(Section):
-    """From clean to labels and cells."""
-
-    method: Literal["threshold"] = Field("threshold", description="Segmenter: threshold and watershed.")
-    diameter_um: float = Field(12.0, gt=0, description="Typical diameter of a nucleus in um.")
-    diameter_px: float = Field(
-        24.0, gt=0, description="Typical diameter in px, used where the pixel size is not known."
-    )
-    min_area_um2: float = Field(
-        22.0,
-        ge=0,
-        description="Smaller objects are dropped; in um2, or scaled by the diameters where unknown.",
-    )
-    tile_px: int = Field(
-        1024,
-        ge=64,
-        description="Edge of the tiles segmented at a time, a power of two; more needs more memory.",
-    )
-
-    @field_validator("tile_px")
-    @classmethod
-    def _halves_evenly(cls, tile_px: int) -> int:
-        """Each level of the pyramid halves the tile, so that a tile is a whole shard in all of them."""
-        if tile_px & (tile_px - 1):
-            raise ValueError(f"expected a power of two, such as {1 << (tile_px.bit_length() - 1)}")
-        return tile_px
 
 
 class EmbedSettings(Section):

@@ -1,14 +1,20 @@
-"""The tiles of a segmentation: which pixels each sees, writes and shares with its neighbours."""
+"""A segmentation and its tiles: which pixels each sees, writes and shares with its neighbours."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from storage import arrays, images, layout
 from storage.arrays import ArraySpec, Digests, ZarrArray
+from storage.errors import InputError
 from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.regions import Region, grid_regions
+from tasks.models.network import NetworkSegmenter
+from tasks.models.networks import load_network
+from tasks.models.threshold import ThresholdSegmenter
+from tasks.segment_settings import Network, Threshold
 from tasks.settings import Resources, SegmentSettings
 
 STRIP_PX = (
@@ -16,15 +22,32 @@ STRIP_PX = (
 )
 
 
+AnySegmenter = ThresholdSegmenter | NetworkSegmenter
+
+
 @dataclass(frozen=True)
 class LabelTask:
-    """One segmentation: where it reads and writes, and how."""
+    """One segmentation: where it reads and writes, and how.
+
+    Attributes
+    ----------
+    diameter_px
+        Of the nuclei of this recording; None where it is not known yet, or nobody asks for it.
+    """
 
     store: str
     clean: str
     labels: str
     settings: SegmentSettings
     resources: Resources
+    diameter_px: float | None = None
+
+    def segmenter(self) -> AnySegmenter:
+        """Return what labels the planes, for nuclei of the recording's diameter."""
+        made = make_segmenter(self.settings, self.clean_image().metadata.pixel_size_um[1])
+        if isinstance(made, NetworkSegmenter) and self.diameter_px is not None:
+            return replace(made, diameter_px=self.diameter_px)
+        return made
 
     def clean_image(self) -> OmeImage:
         """Open the image that is segmented."""
@@ -33,6 +56,56 @@ class LabelTask:
     def label_image(self, written: Digests | None = None) -> OmeImage:
         """Open the label image that is made."""
         return images.open_image(open_store(self.store), layout.labels_path(self.clean, self.labels), written)
+
+
+def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> AnySegmenter:
+    """Return the segmenter that the settings name, its lengths in px.
+
+    Raises
+    ------
+    InputError
+        There is no such network on this machine.
+    """
+    method = settings.method
+    px_per_um = 1 / pixel_size_um if pixel_size_um else 1.0
+    area = None if settings.min_area_um2 is None else max(1, round(settings.min_area_um2 * px_per_um**2))
+    if isinstance(method, Threshold):
+        wide_px = method.diameter_um * px_per_um if pixel_size_um else method.diameter_px
+        return ThresholdSegmenter(diameter_px=wide_px, min_area_px=area)
+    try:
+        network = load_network(method.model)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return NetworkSegmenter(
+        network,
+        diameter_px=_given_px(method, pixel_size_um),
+        flow_threshold=method.flow_threshold,
+        cellprob_threshold=method.cellprob_threshold,
+        min_area_px=area,
+    )
+
+
+def _given_px(method: Network, pixel_size_um: float | None) -> float | None:
+    """Return the diameter that the settings give, px; None if it is to be found."""
+    if method.diameter_um != "auto" and pixel_size_um:
+        return method.diameter_um / pixel_size_um
+    return None if method.diameter_px == "auto" else method.diameter_px
+
+
+@dataclass(frozen=True)
+class PlaneFacts:
+    """What a part must know of its plane.
+
+    Attributes
+    ----------
+    histogram
+        For a threshold: counts of the pixels in the frame in even bins of [0, 1].
+    grey
+        For a network: what becomes 0 and 1 of the grey values; None where all are the same.
+    """
+
+    histogram: tuple[int, ...] = ()
+    grey: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +120,8 @@ class Tile:
         Region y x that this tile, and no other, writes.
     place
         Row and column in the grid of tiles.
-    histogram
-        The whole plane's, so that every tile uses the same thresholds.
+    facts
+        What is known of the whole plane, so that every tile uses the same.
     neighbours
         The tiles right, below and diagonally below.
     """
@@ -56,7 +129,7 @@ class Tile:
     plane: tuple[int, int]
     core: Region
     place: tuple[int, int]
-    histogram: tuple[int, ...] = ()
+    facts: PlaneFacts = PlaneFacts()
     neighbours: tuple["Tile", ...] = ()
 
     @property
@@ -87,13 +160,13 @@ class Tile:
         return Region((t, z, *start), (t + 1, z + 1, *stop))
 
 
-def tiles_of(labels: OmeImage, histograms: list[tuple[int, ...]]) -> list[Tile]:
+def tiles_of(labels: OmeImage, facts: Sequence[PlaneFacts]) -> list[Tile]:
     """Return the tiles of every plane of a label image, each with its neighbours.
 
     Parameters
     ----------
-    histograms
-        One for each plane, t slowest, then z.
+    facts
+        Of each plane, t slowest, then z.
     """
     t, z, height, width = labels.shape
     shards = labels.levels[0].spec.shards[-2:]
@@ -103,8 +176,8 @@ def tiles_of(labels: OmeImage, histograms: list[tuple[int, ...]]) -> list[Tile]:
     }
     planes = [(i, j) for i in range(t) for j in range(z)]
     return [
-        Tile(plane, core, place, histogram, _neighbours(plane, place, cores))
-        for plane, histogram in zip(planes, histograms, strict=True)
+        Tile(plane, core, place, known, _neighbours(plane, place, cores))
+        for plane, known in zip(planes, facts, strict=True)
         for place, core in cores.items()
     ]
 

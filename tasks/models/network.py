@@ -1,7 +1,7 @@
 """Nuclei by a network: flows of patches, put together, and followed to the middle of each nucleus."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,7 +38,7 @@ class ArrayPicture:
 
     def part(self, box: Box, level: int) -> NDArray[np.float32]:  # noqa: D102
         rows, columns = (slice(one.start << level, one.stop << level) for one in box)
-        return halved(normalised(self.yx[rows, columns], self.grey), level)
+        return normalised(halved(self.yx[rows, columns], level), self.grey)
 
 
 def as_picture(yx: NDArray[np.generic]) -> ArrayPicture | None:
@@ -120,7 +120,7 @@ class NetworkSegmenter:
 
     network: FlowNetwork
     diameter_px: float | None = None
-    flow_threshold: float = 0.4
+    flow_threshold: float = 1.0
     cellprob_threshold: float = 0.0
     min_area_px: int | None = None
     max_area_px: int | None = None
@@ -167,7 +167,8 @@ class NetworkSegmenter:
         patches = self.patches(picture.shape_yx, diameter_px)
         maps = {place: self.maps(picture, patches, [place])[0] for place in patches.places}
         whole = (slice(0, yx.shape[0]), slice(0, yx.shape[1]))
-        return self.labels(maps, patches, whole, diameter_px)
+        labels = self.labels(patches.joined(maps, whole), diameter_px)
+        return labels if self.max_area_px is None else _without_larger(labels, self.max_area_px)
 
     def diameter_of(self, pictures: Sequence[Picture]) -> float:
         """Return the diameter of nuclei, px: the one given, or one found in pictures of a recording."""
@@ -195,15 +196,8 @@ class NetworkSegmenter:
             images.append(patches.scaled(picture.part(box, patches.level), box, place))
         return self.network.maps(np.stack(images)).astype(np.float16)
 
-    def labels(
-        self,
-        maps_by_place: Mapping[Place, NDArray[np.floating]],
-        patches: Patchwork,
-        window: Box,
-        diameter_px: float,
-    ) -> NDArray[np.uint32]:
-        """Label a part of a plane from the maps of the patches it needs; as the whole but for the numbers."""
-        maps_cyx = patches.joined(maps_by_place, window)
+    def labels(self, maps_cyx: NDArray[np.float32], diameter_px: float) -> NDArray[np.uint32]:
+        """Label a part of a plane from its maps; as the whole but for the numbers, `halo_px` inside."""
         return labels_from_flows(
             maps_cyx[:2] / np.float32(FLOW_SCALE),
             maps_cyx[2],
@@ -211,7 +205,6 @@ class NetworkSegmenter:
             flow_threshold=self.flow_threshold,
             niter=max(_LEAST_STEPS, math.ceil(LONGEST_NUCLEUS * diameter_px)),
             min_area_px=self.smallest_px(diameter_px),
-            max_area_px=self.max_area_px,
         )
 
     def smallest_px(self, diameter_px: float) -> int:
@@ -220,6 +213,14 @@ class NetworkSegmenter:
             return self.min_area_px
         return math.ceil(0.05 * math.pi / 4 * diameter_px**2)
 
-    def margin_px(self, diameter_px: float) -> int:
-        """How far beyond a pixel the maps decide about the labels there."""
-        return halo_px(LONGEST_NUCLEUS / 2 * diameter_px)
+    @property
+    def halo_px(self) -> int:
+        """Margin with which a part of the plane has the labels of the whole, px."""
+        return halo_px(LONGEST_NUCLEUS / 2 * (self.diameter_px or self.network.diameter_px))
+
+
+def _without_larger(labels_yx: NDArray[np.uint32], most_px: int) -> NDArray[np.uint32]:
+    kept = np.bincount(labels_yx.ravel()) <= most_px
+    kept[0] = False
+    numbers: NDArray[np.uint32] = (np.cumsum(kept) * kept).astype(np.uint32)[labels_yx]
+    return numbers

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "overhead",
     "preprocess",
     "refine",
+    "segment",
     "train",
 )
 

@@ -95,4 +95,4 @@ def test_units_take_no_more_than_is_promised(tmp_path):
     assert peaks["copy_unit"] <= budget.INGEST * edge**2
     assert peaks["whole_unit"] <= budget.PREPROCESS * clean_px
     assert peaks["tile_unit"] <= budget.SEGMENT * min(clean_px, 1200**2)
-    assert peaks["measure_unit"] <= budget.MEASURE * clean_px
+    assert peaks["measure_unit"] <= budget.SEGMENT * min(clean_px, 1200**2)

@@ -32,10 +32,9 @@ def test_without_a_rotation_the_raw_centroid_is_the_centroid(store, tmp_path):
 
 
 def plane(t, z, labels, area_um2):
-    from tasks.cells import RAW_COLUMNS
-    from tasks.kernels.cells import COLUMN_TYPES
+    from tasks.cells import TYPES
 
-    columns = {name: [0] * len(labels) for name in (*COLUMN_TYPES, *RAW_COLUMNS)}
+    columns = {name: [0] * len(labels) for name in TYPES}
     return columns_of_plane({"t": t, "z": z, "columns": columns | {"label": labels, "area_um2": area_um2}})
 
 
@@ -52,4 +51,5 @@ def test_planes_join_in_order_with_their_types():
 def test_um_are_not_a_number_where_the_pixel_size_is_not_known():
     joined = columns_of_planes([plane(0, 0, [1], [5])], None)
     missing = {name for name, values in joined.items() if np.isnan(values.astype(float)).any()}
-    assert missing == {"area_um2", "major_axis_um", "minor_axis_um"}
+    places = {f"centroid_{axis}{of}_um" for axis in "yx" for of in ("", "_raw")}
+    assert missing == {"area_um2", "major_axis_um", "minor_axis_um"} | places

@@ -87,7 +87,7 @@ def test_an_object_over_many_tiles_is_one(store, tmp_path):
     y, x = np.mgrid[:250, :260]
     disc = (y - 130) ** 2 + (x - 120) ** 2 < 90**2
     path = write_tiff(tmp_path / "disc.tif", np.where(disc, 3000, 200).astype(np.uint16))
-    clean, labels = segmented(store, path, tile_px=64, diameter_px=180, min_area_um2=0)
+    clean, labels = segmented(store, path, tile_px=64, method={"kind": "threshold", "diameter_px": 180})
     assert labels.counts["cells"] == 1
     assert labels.units_done > 20 * 3
     found = labels_of(store, clean, labels)[0, 0] > 0

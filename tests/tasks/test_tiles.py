@@ -4,7 +4,7 @@ import pytest
 from storage import images, layout
 from storage.errors import DamagedStoreError
 from storage.ome import ImageMetadata
-from tasks.tiles import STRIP_PX, LabelTask, scratch_array, tiles_of
+from tasks.tiles import STRIP_PX, LabelTask, PlaneFacts, scratch_array, tiles_of
 from tests.support import QUICK, SERIAL
 
 SHAPE = (2, 1, 150, 210)
@@ -25,7 +25,7 @@ def labels(store):
 
 @pytest.fixture
 def tiles(labels):
-    return tiles_of(labels, [(1, 2), (3, 4)])
+    return tiles_of(labels, [PlaneFacts((1, 2)), PlaneFacts((3, 4))])
 
 
 def test_tiles_cover_every_pixel_once_and_are_whole_shards(labels, tiles):
@@ -37,8 +37,8 @@ def test_tiles_cover_every_pixel_once_and_are_whole_shards(labels, tiles):
     assert len({tile.name for tile in tiles}) == len(tiles) == 2 * 3 * 4
 
 
-def test_each_plane_has_its_own_histogram(tiles):
-    assert {(tile.plane, tile.histogram) for tile in tiles} == {((0, 0), (1, 2)), ((1, 0), (3, 4))}
+def test_each_plane_has_its_own_facts(tiles):
+    assert {(tile.plane, tile.facts.histogram) for tile in tiles} == {((0, 0), (1, 2)), ((1, 0), (3, 4))}
 
 
 def test_neighbours_lie_right_and_below_in_the_same_plane(tiles):

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 from skimage.draw import ellipse
+from skimage.measure import regionprops_table
 
-from tasks.kernels.cells import COLUMN_TYPES, measure_cells
+from tasks.kernels.cells import COLUMN_TYPES, cell_boxes, measure_cells
 from tasks.kernels.rotation import rotate
+from tests.tasks.models.flow_networks import nuclei
 
 
 def one_ellipse(angle_deg=0.0, *, label=7):
@@ -110,3 +112,50 @@ def test_a_single_pixel_is_a_cell():
 def test_wrong_input_is_refused(labels, image, options, error):
     with pytest.raises(error, match="expected"):
         measure_cells(labels, image, **{"pixel_size_um": 1.0, **options})
+
+
+def ragged_cells():
+    labels = nuclei((150, 170), 40, seed=3, axes_px=(3, 12))
+    labels[np.random.default_rng(0).random(labels.shape) < 0.15] = 0
+    return labels
+
+
+def test_the_measures_are_those_of_scikit_image():
+    labels = ragged_cells()
+    image = np.random.default_rng(1).random(labels.shape).astype(np.float32)
+    cells = measure_cells(labels, image, pixel_size_um=1.0)
+    names = (
+        "label",
+        "centroid",
+        "area",
+        "axis_major_length",
+        "axis_minor_length",
+        "solidity",
+        "eccentricity",
+    )
+    table = regionprops_table(labels.astype(int), image, properties=(*names, "intensity_mean"))
+    ours = ("label", "centroid_y_px", "centroid_x_px", "area_px", "major_axis_um", "minor_axis_um")
+    for mine, theirs in zip(
+        (*ours, "solidity", "eccentricity", "mean_intensity"), table.values(), strict=True
+    ):
+        np.testing.assert_allclose(cells[mine], theirs, rtol=1e-6, err_msg=mine)
+
+
+def test_a_part_of_a_plane_gives_the_numbers_of_the_plane():
+    labels = ragged_cells()
+    image = np.random.default_rng(1).random(labels.shape).astype(np.float32)
+    whole = measure_cells(labels, image, pixel_size_um=0.7)
+    part = (slice(0, 100), slice(31, 170))
+    seen = np.setdiff1d(labels[part], np.unique(labels[100:]).tolist() + np.unique(labels[:, :31]).tolist())
+    mine = np.where(np.isin(labels[part], seen), labels[part], 0)
+    cells = measure_cells(mine, image[part], pixel_size_um=0.7, origin_yx=(0, 31), plane_yx=labels.shape)
+    assert cells["label"].size > 10
+    for name, values in cells.items():
+        np.testing.assert_array_equal(values, whole[name][np.isin(whole["label"], cells["label"])], name)
+
+
+def test_boxes_are_those_of_the_measures():
+    labels = ragged_cells()
+    cells = measure_cells(labels, labels, pixel_size_um=1.0)
+    names = ("label", "bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
+    np.testing.assert_array_equal(cell_boxes(labels), np.stack([cells[name] for name in names], axis=1))

@@ -60,13 +60,13 @@ def test_a_window_gives_the_labels_of_the_whole(diameter_px, network):
     segmenter = NetworkSegmenter(network, diameter_px=diameter_px, flow_threshold=0, min_area_px=1)
     patches = segmenter.patches(SHAPE, diameter_px)
     maps = {place: rng.normal(0, 4, (3, *patches.patch_yx)).astype(np.float16) for place in patches.places}
-    whole = segmenter.labels(maps, patches, (slice(0, 300), slice(0, 420)), diameter_px)
+    whole = segmenter.labels(patches.joined(maps, (slice(0, 300), slice(0, 420))), diameter_px)
     assert whole.max() > 100
-    margin = segmenter.margin_px(diameter_px)
+    margin = segmenter.halo_px
     core = (slice(140, 170), slice(180, 240))
     window = tuple(slice(one.start - margin, one.stop + margin) for one in core)
     needed = {place: maps[place] for place in patches.needed(window)}
-    part = segmenter.labels(needed, patches, window, diameter_px)
+    part = segmenter.labels(patches.joined(needed, window), diameter_px)
     assert same_objects(part[margin:-margin, margin:-margin], whole[core])
 
 
