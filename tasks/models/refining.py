@@ -93,8 +93,7 @@ def refine(
 ) -> CellposeNet:
     """Teach a network from labelled pictures.
 
-    Every random number comes from (seed, step), so a training that was killed and resumed from its last
-    state ends with the same weights as one that was not.
+    Every random number comes from (seed, step): killed and resumed, it ends with the same weights.
 
     Parameters
     ----------
@@ -133,13 +132,14 @@ def refine(
     with reproducible_kernels(run.device):
         for step in range(run.step + 1, plan.steps + 1):
             _take_step(run, pictures, step)
-            if step % plan.report_every == 0 or step == plan.steps:
-                if on_report is not None:
-                    on_report(run.report())
-                if on_checkpoint is not None:
-                    on_checkpoint(_state(run))
-                if stop is not None and stop(step, _averaged(run)):
-                    break
+            if step % plan.report_every and step < plan.steps:
+                continue
+            if on_report is not None:
+                on_report(run.report())
+            if on_checkpoint is not None:
+                on_checkpoint(_state(run))
+            if stop is not None and stop(step, _averaged(run)):
+                break
     return _averaged(run)
 
 
