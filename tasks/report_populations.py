@@ -87,13 +87,13 @@ def _confusion(view: "View") -> page.Picture:
     names, clusters = [*names, "not known"], [*view.cluster_names, "noise"]
     counts = np.zeros((len(names), len(clusters)), np.int64)
     np.add.at(counts, (populations, view.clusters), 1)  # -1 is the last
-    rows, columns = counts.any(axis=1), counts.any(axis=0)
+    rows, columns = (np.flatnonzero(counts.any(axis=axis)) for axis in (1, 0))
     return page.Picture(
         "Known populations and clusters",
         pictures.confusion(
             counts[rows][:, columns],
-            [name for name, there in zip(names, rows, strict=True) if there],
-            [name for name, there in zip(clusters, columns, strict=True) if there],
+            [names[row] for row in rows],
+            [clusters[column] for column in columns],
             row_axis="known population",
             column_axis="cluster",
         ),

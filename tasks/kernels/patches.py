@@ -170,7 +170,7 @@ def extract_patches(
     boxes = np.stack([np.asarray(cells[name]).astype(np.int64) for name in _BOX_COLUMNS], axis=1)
     _check(yx, labels_yx, boxes, size_px)
     patches = np.empty((len(labels), size_px, size_px), dtype)
-    turns = None if turns_deg is None else np.deg2rad(turns_deg)
+    turns = None if turns_deg is None else np.deg2rad(turns_deg).astype(np.float64)
     _fill(patches, (finite_float32(yx), labels_yx), labels, boxes, turns, mode, keep_background)
     return patches
 
@@ -180,7 +180,7 @@ def _fill(
     pictures: tuple[NDArray[np.float32], NDArray[np.generic]],
     labels: NDArray[np.int64],
     boxes: NDArray[np.int64],
-    turns_rad: NDArray[np.floating] | None,
+    turns_rad: NDArray[np.float64] | None,
     mode: Mode,
     keep: bool,
 ) -> None:
