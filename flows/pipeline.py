@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from flows.inputs import Found, find_inputs
+from flows.refining import with_champion
 from flows.several import each
 from flows.summary import STAGES, Result
 from storage import records
@@ -103,6 +104,8 @@ def process(
 
 def _job(objects: Objects, settings: Settings, name: str, tracking_uri: str, until: Stage) -> Job:
     page = url_for("flow-run", flow_run.id) if flow_run.id else None
+    if STAGES.index(until) >= STAGES.index("segment"):
+        settings = with_champion(objects, settings, tracking_uri)
     return Job(objects, settings, Tracking(tracking_uri, name, page or ""), until)
 
 

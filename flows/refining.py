@@ -11,8 +11,11 @@ from prefect.utilities.urls import url_for
 from storage import records
 from storage.objects import Objects, open_store
 from tasks import announce
-from tasks.networks import out_file
+from tasks.models.networks import SHIPPED
+from tasks.networks import network_file, out_file
 from tasks.refine import refine_segmenter, register_again, registry_name
+from tasks.refine_settings import CHAMPION
+from tasks.segment_settings import Network
 from tasks.settings import Settings
 from tasks.stage import Handle, folder
 from tasks.tracking.champions import Champion, find_champion, find_version, promote, rollback, was_champion
@@ -77,6 +80,17 @@ def champion_of(objects: Objects, tracking_uri: str) -> Champion | None:
         )
         return None
     return found
+
+
+def with_champion(objects: Objects, settings: Settings, tracking_uri: str) -> Settings:
+    """Return the settings with the network that `segment.method.model = "champion"` means at this moment."""
+    method = settings.segment.method
+    if not isinstance(method, Network) or method.model != CHAMPION:
+        return settings
+    found = champion_of(objects, tracking_uri)
+    model = SHIPPED[0] if found is None else str(network_file(objects, found.key))
+    chosen = settings.segment.model_copy(update={"method": method.model_copy(update={"model": model})})
+    return settings.model_copy(update={"segment": chosen})
 
 
 def _promote_if_better(

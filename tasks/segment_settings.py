@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from tasks.refine_settings import CHAMPION
 from tasks.sections import Section
 
 
@@ -12,8 +13,9 @@ class Network(Section):
 
     kind: Literal["network"] = "network"
     model: str = Field(
-        "nuclei-small",
-        description="The shipped network, or one of Cellpose: its file, or its name in Cellpose's folder.",
+        CHAMPION,
+        description="`champion`: the best that `refine train` made for this store, until then nuclei-small; "
+        "or the shipped network by its name, or one of Cellpose: its file, or its name in Cellpose's folder.",
     )
     diameter_um: float | Literal["auto"] = Field(
         "auto",
@@ -56,7 +58,7 @@ class Threshold(Section):
 class SegmentSettings(Section):
     """From clean to labels and cells."""
 
-    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Threshold()
+    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Network()
     min_area_um2: float | None = Field(
         None,
         ge=0,

@@ -12,8 +12,9 @@ from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.regions import Region, grid_regions
 from tasks.models.network import NetworkSegmenter
-from tasks.models.networks import load_network
+from tasks.models.networks import SHIPPED, load_network
 from tasks.models.threshold import ThresholdSegmenter
+from tasks.refine_settings import CHAMPION
 from tasks.segment_settings import Network, Threshold
 from tasks.settings import Resources, SegmentSettings
 
@@ -73,7 +74,7 @@ def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> An
         wide_px = method.diameter_um * px_per_um if pixel_size_um else method.diameter_px
         return ThresholdSegmenter(diameter_px=wide_px, min_area_px=area)
     try:
-        network = load_network(method.model)
+        network = load_network(SHIPPED[0] if method.model == CHAMPION else method.model)
     except ValueError as error:
         raise InputError(str(error)) from error
     return NetworkSegmenter(

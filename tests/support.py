@@ -18,6 +18,7 @@ from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.samples import attach_sample, attach_truth
 from tasks.segment import segment
+from tasks.segment_settings import SegmentSettings, Threshold
 from tasks.settings import ExtractSettings, IngestSettings, Resources, Settings, TrainSettings
 from tasks.stage import Handle, folder
 from tasks.train_settings import ConvBody
@@ -28,6 +29,7 @@ SERIAL = Resources(compute="serial", workers=1)
 TINY = ExperimentDesign(seed=3, positions=1, time_points=2, height_px=192, width_px=192)
 QUICK = Settings(
     extract=ExtractSettings.model_validate({"crop": {"kind": "pad", "size_px": 32}}),
+    segment=SegmentSettings(method=Threshold()),
     train=TrainSettings(epochs=2, latent=4, body=ConvBody(widths=(8, 16)), batch_size=16),
     resources=SERIAL,
 )

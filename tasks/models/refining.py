@@ -98,7 +98,7 @@ def refine(
     Parameters
     ----------
     net
-        Network to start from; it is left as it is.
+        Network to start from; not changed.
     planes
         Pictures with labels; each is brought to the diameter `net.diam_mean` of its own nuclei.
     plan
@@ -107,10 +107,9 @@ def refine(
         Where to compute; None chooses CUDA, MPS or the CPU.
     resume
         State of an earlier run with the same network shape and plan; only `steps` may differ.
-    on_report
-        Called with metrics every `plan.report_every` steps and after the last.
-    on_checkpoint
-        Called after `on_report` with a state that later steps leave alone.
+    on_report, on_checkpoint
+        Called every `plan.report_every` steps and after the last, with metrics and then with a state that
+        later steps leave alone.
     stop
         Asked after each report with the step and the averaged network; True ends the training there.
 

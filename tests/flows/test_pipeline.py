@@ -80,7 +80,7 @@ def test_a_run_as_far_as_asked_then_on_from_the_store(two_files, store, tracking
         f"{verb} braf-1_p1.ome.tif" for verb in ("extract", "preprocess", "segment")
     ]
     assert {one.state_name for one in tasks} == {"Completed"}
-    assert {one.type for one in artifacts} == {"progress", "table"}
+    assert {one.type for one in artifacts} == {"image", "progress", "table"}
     (table,) = [json.loads(one.data) for one in artifacts if one.key == "result"]
     assert [row["stage"] for row in table] == ["ingest", "preprocess", "segment", "extract"]
     assert table[2]["cells"] == second.stages["segment"][0].counts["cells"]

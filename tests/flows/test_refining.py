@@ -1,6 +1,7 @@
 """refine train as a flow: who becomes champion, and back."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,8 +76,12 @@ def test_only_a_better_network_is_promoted_and_one_step_leads_back(objects, trac
     gains[:] = [-0.3]
     assert refined(objects, tracking_uri, seed=3).champion == second.champion
 
+    used = refining.with_champion(objects, Settings(), tracking_uri).segment.method.model
+    assert Path(used).read_bytes() == objects.get(f"artifacts/segmenter/{second.champion.key}/network.pt")
+
     left, now = refining.roll_back(objects.url, tracking_uri)
     assert (left.key, now.key) == (second.segmenter.key, first.segmenter.key)
+    assert now.key in refining.with_champion(objects, Settings(), tracking_uri).segment.method.model
     again = refined(objects, tracking_uri, seed=2)  # the same question: nothing is learned, nothing promoted
     assert (again.segmenter.reused, again.promoted, again.champion) == (True, False, now)
 
@@ -109,3 +114,10 @@ def test_a_champion_of_another_store_of_the_same_name(objects, tracking_uri, gai
     other = open_store(str(tmp_path / "elsewhere" / "store"), create=True)
     assert refining.champion_of(objects, tracking_uri) is not None
     assert refining.champion_of(other, tracking_uri) is None
+
+
+def test_without_a_champion_the_shipped_network_segments(store, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert refining.with_champion(store, Settings(), uri).segment.method.model == "nuclei-small"
+    named = Settings.model_validate({"segment": {"method": {"kind": "network", "model": "cyto3"}}})
+    assert refining.with_champion(store, named, "http://127.0.0.1:9/unreachable") is named

@@ -12,6 +12,7 @@ from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import Off
 from tasks.segment import segment
+from tasks.segment_settings import Threshold
 from tasks.settings import PreprocessSettings, Resources, SegmentSettings
 from tasks.simulate import simulate_experiment
 from tests.support import QUICK, SERIAL, carry, cells_of, contents, found_in, ingested, labels_of, write_tiff
@@ -122,7 +123,7 @@ def test_an_unknown_pixel_size_is_said_and_lengths_in_um_are_not_made_up(store, 
     y, x = np.mgrid[:100, :100]
     pixels = np.where((y - 50) ** 2 + (x - 50) ** 2 < 12**2, 4000, 200).astype(np.uint16)
     with caplog.at_level(logging.WARNING, "chipcyte"):
-        _, labels = segmented(store, write_tiff(tmp_path / "plain.tif", pixels))
+        _, labels = segmented(store, write_tiff(tmp_path / "plain.tif", pixels), method=Threshold())
     assert "plain.tif: the pixel size is not known" in caplog.text
     cells = cells_of(store, labels)
     assert labels.metrics["pixel_size_um"] is None

@@ -5,7 +5,7 @@ import pytest
 from storage import records
 from storage.objects import open_store
 from tasks.kernels.simulation.design import ExperimentDesign
-from tasks.settings import SegmentSettings
+from tasks.segment_settings import SegmentSettings, Threshold
 from tasks.simulate import simulate_experiment
 from tasks.stage import Outcome, Question, produce
 from tests.support import QUICK, carry, contents, dies_at, found_in
@@ -19,7 +19,7 @@ DESIGN = ExperimentDesign(
     width_px=160,
     nuclei_per_mm2=(1300, 1400),
 )
-TILED = QUICK.model_copy(update={"segment": SegmentSettings(tile_px=128)})
+TILED = QUICK.model_copy(update={"segment": SegmentSettings(method=Threshold(), tile_px=128)})
 QUESTION = Question("clean", "a", (), {"x": 1}, 1)
 
 
@@ -43,7 +43,7 @@ def whole(recording, tmp_path_factory):
 
 def test_the_undisturbed_run_has_several_tiles_and_leaves_no_progress(whole):
     bytes_, made, marks = whole
-    assert made.labels.units_done == 2 + 8 + 6 + 8 + 2
+    assert made.labels.units_done == 2 + 8 + 6 + 8 + 6  # facts, tiles, pairs, labels, groups of cells
     assert marks == sum(one.units_done for one in made.made)
     assert not [name for name in bytes_ if name.startswith("progress/")]
 
@@ -110,7 +110,9 @@ def test_the_same_question_is_answered_from_the_store_and_another_beside_it(reco
     third = carry(
         store,
         recording,
-        TILED.model_copy(update={"segment": SegmentSettings(tile_px=128, min_area_um2=30)}),
+        TILED.model_copy(
+            update={"segment": SegmentSettings(method=Threshold(), tile_px=128, min_area_um2=30)}
+        ),
     )
     assert (third.raw.key, third.clean.key) == (first.raw.key, first.clean.key)
     assert (third.clean.reused, third.labels.reused, third.patches.reused) == (True, False, False)
