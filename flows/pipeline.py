@@ -94,10 +94,7 @@ def process(
     acquisitions: list[str] | None = None,
     until: Stage = "report",
 ) -> Result:
-    """Carry acquisitions of the store through every stage up to `until`.
-
-    `acquisitions` are keys, or their first digits; None takes all.
-    """
+    """Carry acquisitions (keys, or their first digits; None: all) through every stage up to `until`."""
     job = _job(open_store(store), settings, name, tracking_uri, until)
     return _onward(job, _starts(job.objects, acquisitions))
 
