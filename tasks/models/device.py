@@ -1,6 +1,7 @@
 """Which device learns, in which numbers, and how it stays reproducible."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -29,11 +30,22 @@ def multiplying_in(precision: Precision, device: torch.device) -> AbstractContex
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def reproducible_kernels(device: torch.device) -> AbstractContextManager[None]:
-    """Context in which cuDNN takes only deterministic algorithms; on other devices it changes nothing."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+@contextmanager
+def reproducible_kernels(device: torch.device) -> Iterator[None]:
+    """Context in which a training gives the same weights each time.
+
+    On CUDA, cuDNN takes only deterministic algorithms. On a CPU numbers too small for full precision count as
+    0: otherwise the first training of a process was seen to differ from those after a UMAP was made.
+    """
+    if device.type == "cuda":
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -24,3 +24,10 @@ def test_cudnn_is_deterministic_inside_and_as_before_outside() -> None:
     assert torch.backends.cudnn.deterministic == before
     with reproducible_kernels(torch.device("cpu")):
         assert torch.backends.cudnn.deterministic == before
+
+
+def test_on_a_cpu_what_is_too_small_counts_as_0_inside() -> None:
+    tiny = torch.full((64,), 1e-40)
+    with reproducible_kernels(torch.device("cpu")):
+        assert not (tiny * 0.5).any()
+    assert (tiny * 0.5).all()
