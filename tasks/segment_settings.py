@@ -58,7 +58,10 @@ class Threshold(Section):
 class SegmentSettings(Section):
     """From clean to labels and cells."""
 
-    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Network()
+    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Field(
+        Threshold(),
+        description="How. Left out: the champion of `refine train`, a threshold until there is one.",
+    )
     min_area_um2: float | None = Field(
         None,
         ge=0,
