@@ -126,8 +126,9 @@ def test_segment_reads_final_labels_to_measure_the_cells(stages):
     """A cell is measured whole by one group of tiles, which may reach into those of up to three others."""
     labels = stages["segment"].of("get", "image.*/labels/.*/c/")
     assert max(labels.values()) <= 1 + 3
-    assert set(labels) == set(stages["segment"].of("put", "image.*/labels/.*/0/c/"))
-    assert stages["segment"].count("put", "image.*/labels/.*/c/") == LEVELS * len(labels)
+    written = set(stages["segment"].of("put", "image.*/labels/.*/0/c/"))
+    assert set(labels) <= written  # where there is no cell, nothing is measured
+    assert stages["segment"].count("put", "image.*/labels/.*/c/") == LEVELS * len(written)
 
 
 def test_segment_reads_first_labels_for_each_pair_of_tiles_and_to_number_them(stages):
