@@ -1,4 +1,4 @@
-"""embed: patches and a model to latent means, a row for each cell."""
+"""embed: patches and a model to latent means, a row for each cell; of VaDE its clusters' shares too."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ from storage import tables
 from storage.arrays import Digests
 from storage.objects import Objects, open_store
 from tasks.dataset import held_out, patch_source, read_cells
+from tasks.models.embedding import cluster_shares
 from tasks.models.embedding import embed as embed_patches
 from tasks.settings import EmbedSettings, Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.train import read_model
 
-ALGORITHM = 1
+ALGORITHM = 2
 
 
 @task(task_run_name="embed {model.name}", cache_policy=NO_CACHE)
@@ -50,7 +51,11 @@ def _embed(
 ) -> Outcome:
     cells = read_cells(objects, patches)
     source = patch_source(objects, patches, resources)
-    latent = embed_patches(read_model(objects, model), source, settings.batch_size)
+    network = read_model(objects, model)
+    latent = embed_patches(network, source, settings.batch_size)
+    matrices = {"latent": latent}
+    if network.prior is not None:
+        matrices["responsibilities"] = cluster_shares(network, latent)
     cells["held_out"] = held_out(cells, training)
     written: Digests = {}
     path = folder("embedding", key, "cells.zarr")
@@ -59,7 +64,7 @@ def _embed(
         path,
         names=list(cells.index),
         columns={name: cells[name].to_numpy() for name in cells.columns},
-        matrices={"latent": latent},
+        matrices=matrices,
         written=written,
     )
     return Outcome(path=path, written=written, counts={"cells": len(cells), "latent": latent.shape[1]})

@@ -59,8 +59,8 @@ def reconstruct(model: VAE, patches: PatchSource | PatchSet, batch_size: int = 2
     return _apply(model, chosen, batch_size, images_ncyx, lambda batch, codes: model(batch, codes)[0])
 
 
-def most_probable_clusters(model: VAE, latents: Float32Array) -> npt.NDArray[np.int64]:
-    """Cluster (n,) of each latent mean (n, latent) under the network's own mixture prior (VaDE).
+def cluster_shares(model: VAE, latents: Float32Array) -> Float32Array:
+    """Probability (n, clusters) of each cluster of the network's own mixture prior (VaDE) at latent means.
 
     Raises
     ------
@@ -70,8 +70,13 @@ def most_probable_clusters(model: VAE, latents: Float32Array) -> npt.NDArray[np.
     if model.prior is None:
         raise ValueError("expected a network with a mixture prior, found one without: train with clusters")
     with torch.inference_mode():
-        found = model.prior.responsibilities(torch.from_numpy(latents)).argmax(1)
-    return found.numpy().astype(np.int64)
+        shares: Float32Array = model.prior.responsibilities(torch.from_numpy(latents)).numpy()
+    return shares
+
+
+def most_probable_clusters(model: VAE, latents: Float32Array) -> npt.NDArray[np.int64]:
+    """Cluster (n,) of each latent mean (n, latent); raises as `cluster_shares`."""
+    return np.asarray(cluster_shares(model, latents).argmax(1), np.int64)
 
 
 def _apply(

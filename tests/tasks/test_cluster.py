@@ -1,13 +1,21 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from storage import records, tables
 from tasks.cluster import cluster
+from tasks.cluster_settings import ModelMixture
 from tasks.dataset import held_out
+from tasks.embed import embed
+from tasks.finding import find_clusters
+from tasks.models.embedding import most_probable_clusters
+from tasks.models.vae import seeded_vae
 from tasks.settings import ClusterSettings
 from tasks.stage import folder
+from tasks.train import read_model
 from tests.support import QUICK, cells_of
 
 
@@ -32,6 +40,33 @@ def test_held_out_cells_are_those_the_training_held_out(learned):
     expected = held_out(cells, QUICK.train)
     assert cells["held_out"].tolist() == expected.tolist()
     assert cells["held_out"].sum() == learned.model.counts["validation_cells"]
+
+
+def test_a_vade_brings_its_own_clusters(learned, monkeypatch):
+    """A network with a mixture prior stands in for the trained one: the way to the clusters counts."""
+    shape = read_model(learned.objects, learned.model).config
+    network = seeded_vae(replace(shape, clusters=3), seed=1).eval()
+    monkeypatch.setattr("tasks.embed.read_model", lambda *_: network)
+    settings = QUICK.embed.model_copy(update={"batch_size": 7})  # another key than the network without
+    embedding = embed.fn(
+        patches=learned.patches,
+        model=learned.model,
+        store=learned.objects.url,
+        settings=settings,
+        training=QUICK.train,
+        resources=QUICK.resources,
+    )
+    table = table_of(learned, embedding)
+    latent = np.asarray(table.obsm["latent"])
+    np.testing.assert_allclose(np.asarray(table.obsm["responsibilities"]).sum(axis=1), 1, rtol=1e-5)
+    found = find_clusters(
+        latent,
+        ~table.obs["held_out"].to_numpy(bool),
+        ClusterSettings(method=ModelMixture()),
+        table.obsm["responsibilities"],
+    )
+    expected = most_probable_clusters(network, latent)
+    assert adjusted_rand_score(found.labels, expected) == 1
 
 
 # --- cluster
