@@ -9,6 +9,7 @@ from storage.keys import canonical_json, digest_text
 from storage.objects import Objects
 from storage.records import Record
 from tasks.annotations import Annotation, read_annotation
+from tasks.cleaned_pictures import cleaned_planes
 from tasks.models.refining_batches import LabelledPlane
 from tasks.refine_import import Said, read_folder
 from tasks.refine_settings import RefineSettings
@@ -75,8 +76,9 @@ def split(annotations: Sequence[Annotation], settings: RefineSettings) -> Split:
     rest = [plane for plane in planes if plane.group not in held]
     watched = _watched(rest, settings)
     learning = [plane for plane in rest if plane.name not in watched]
+    learning += simulated_planes(settings.simulated, seed=settings.seed)
     return Split(
-        learning + simulated_planes(settings.simulated, seed=settings.seed),
+        learning + (cleaned_planes(learning, seed=settings.seed) if settings.cleaned else []),
         [plane for plane in rest if plane.name in watched],
         [plane for plane in planes if plane.group in held],
     )

@@ -48,6 +48,10 @@ class RefineSettings(Section):
     simulated: int = Field(
         0, ge=0, description="Simulated pictures to learn from as well, so that less is forgotten."
     )
+    cleaned: bool = Field(
+        False,
+        description="Learn from each picture a second time as preprocessing leaves it; for raw pictures.",
+    )
     margin: float = Field(
         0.01,
         ge=0,

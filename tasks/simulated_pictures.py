@@ -7,6 +7,7 @@ from tasks.models.refining_batches import LabelledPlane
 
 EDGE_PX = 256
 SMALLEST_PX_UM, LARGEST_PX_UM = 0.3, 0.9
+SPARSEST_PER_MM2, DENSEST_PER_MM2 = 50.0, 1400.0
 _TRIES = 20  # a crowded field may find no room for its last nucleus
 
 
@@ -23,7 +24,7 @@ def _plane(number: int, seed: int) -> LabelledPlane:
             stack = simulate_field(
                 seed=int(rng.integers(2**31)),
                 proportions=(round_, elongated, bent, lobed),
-                nuclei_per_mm2=float(rng.uniform(200, 1400)),
+                nuclei_per_mm2=float(np.exp(rng.uniform(np.log(SPARSEST_PER_MM2), np.log(DENSEST_PER_MM2)))),
                 height_px=EDGE_PX,
                 width_px=EDGE_PX,
                 pixel_size_um=float(np.exp(rng.uniform(np.log(SMALLEST_PX_UM), np.log(LARGEST_PX_UM)))),

@@ -93,7 +93,25 @@ def test_simulated_pictures_have_a_seed():
     first, more, other = simulated_planes(1, seed=3), simulated_planes(2, seed=3), simulated_planes(1, seed=4)
     np.testing.assert_array_equal(first[0].yx, more[0].yx)
     assert (first[0].yx != other[0].yx).any()
-    assert first[0].labels_yx.max() > 3
+    nuclei = [int(plane.labels_yx.max()) for plane in simulated_planes(12, seed=3)]
+    assert min(nuclei) < 4, "no sparse picture"
+    assert max(nuclei) > 10, "no crowded picture"
+
+
+def test_pictures_are_learned_a_second_time_as_preprocessing_leaves_them():
+    annotations = [annotation(number, f"chip-{number}") for number in range(3)]
+    raw = split(annotations, TINY.model_copy(update={"simulated": 2}))
+    both = split(annotations, TINY.model_copy(update={"simulated": 2, "cleaned": True}))
+    count = len(raw.learning)
+    assert [one.name for one in both.learning[:count]] == [one.name for one in raw.learning]
+    for before, after in zip(raw.learning, both.learning[count:], strict=True):
+        assert after.name == f"{before.name}, cleaned"
+        assert after.group == before.group
+        assert 0 <= after.yx.min() < after.yx.max() <= 1
+        assert set(np.unique(after.labels_yx)) <= set(np.unique(before.labels_yx))
+        nuclei = after.yx[after.labels_yx > 0]
+        assert not nuclei.size or nuclei.mean() > after.yx.mean(), "image and labels were turned differently"
+    assert both.held_out[0].yx is raw.held_out[0].yx, "what judges stays raw"
 
 
 def test_one_chip_is_not_enough():
