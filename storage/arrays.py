@@ -1,6 +1,5 @@
 """Chunked, sharded arrays on disk. This is the only module that knows zarr."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from blake3 import blake3
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec
@@ -29,8 +29,8 @@ Digests = dict[str, tuple[int, str]]
 
 
 def digest(content: bytes) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of an object."""
-    return len(content), hashlib.sha256(content).hexdigest()
+    """Return the size in bytes and the BLAKE3 digest of an object."""
+    return len(content), blake3(content).hexdigest()
 
 
 class CheckedStore(WrapperStore[Store]):
@@ -74,7 +74,7 @@ class ArraySpec:
 class ZarrArray:
     """An array of a store: read any region, write whole shards only.
 
-    The size and SHA-256 of each shard that is written are noted in `written`, so an artifact's digest is
+    The size and digest of each shard that is written are noted in `written`, so that an artifact's digest is
     known without reading its bytes back.
     """
 

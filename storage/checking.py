@@ -186,11 +186,11 @@ def _wrong_manifest(survey: _Survey, owner: Owner) -> Iterator[Problem]:
 
 
 def _wrong_bytes(survey: _Survey, tell: Callable[[int, int], None]) -> Iterator[Problem]:
-    """Read every object whose size is right and compare its SHA-256."""
+    """Read every object whose size is right and compare its digest."""
     whole = [
-        (owner, path, (size, sha256))
+        (owner, path, (size, wanted))
         for owner, manifest in survey.manifests.items()
-        for path, (size, sha256) in manifest.items()
+        for path, (size, wanted) in manifest.items()
         if path in survey.entries and survey.entries[path].size_bytes == size
     ]
 

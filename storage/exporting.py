@@ -41,7 +41,7 @@ class Piece:
     target: str
     source: str
     size_bytes: int
-    sha256: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def export_plate(
     for place, image in images.items():
         groups |= {f"{place}/{path}": attributes for path, attributes in image.groups().items()}
     pieces = [
-        Piece(f"{place}/{piece.target}", piece.source, piece.size_bytes, piece.sha256)
+        Piece(f"{place}/{piece.target}", piece.source, piece.size_bytes, piece.digest)
         for place, image in images.items()
         for piece in image.pieces
     ]
@@ -157,9 +157,9 @@ def _flat(table: Any) -> pd.DataFrame:
 def _image(objects: Objects, record: Record, every_label: Iterable[Record]) -> Image:
     labels = [one for one in every_label if record.reference in one.parents]
     pieces = [
-        Piece(path.removeprefix(f"{record.path}/"), path, size_bytes, sha256)
+        Piece(path.removeprefix(f"{record.path}/"), path, size_bytes, wanted)
         for part in (record, *labels)
-        for path, (size_bytes, sha256) in records.read_manifest(objects, part).items()
+        for path, (size_bytes, wanted) in records.read_manifest(objects, part).items()
         if path.startswith(f"{part.path}/")
     ]
     return Image(tuple(pieces), tuple(sorted(one.key for one in labels)))
@@ -186,7 +186,7 @@ def _export(
 
 def _copy(objects: Objects, piece: Piece, staging: Path) -> None:
     content = objects.get(piece.source)
-    if digest(content) != (piece.size_bytes, piece.sha256):
+    if digest(content) != (piece.size_bytes, piece.digest):
         raise DamagedStoreError(
             f"the bytes of {piece.source} in {objects.url} are not those that were written; nothing was "
             "exported; `chipcyte check` says more"

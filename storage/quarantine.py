@@ -17,7 +17,7 @@ class Refusal(BaseModel):
     """What was refused.
 
     `place` is its path inside the inbox, with #SCENE for a part of a file; `files` hold size in bytes
-    and time in ns; `digest` is the content's SHA-256, empty if the content could not be read.
+    and time in ns; `digest` is the content's digest, empty if the content could not be read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

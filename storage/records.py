@@ -47,8 +47,8 @@ class Reference(BaseModel):
 class Record(BaseModel):
     """What is known about a finished artifact.
 
-    `path` is relative to the store; `digest` is the SHA-256 of the manifest, which lists the size and
-    SHA-256 of each of the artifact's objects.
+    `path` is relative to the store; `digest` is the BLAKE3 of the manifest, which lists the size and
+    BLAKE3 of each of the artifact's objects.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,7 +91,7 @@ def commit(objects: Objects, record: Record, written: Mapping[str, tuple[int, st
     Parameters
     ----------
     written
-        Size and SHA-256 of every object of the artifact, by store-relative path.
+        Size and BLAKE3 of every object of the artifact, by store-relative path.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def missing_objects(objects: Objects, written: Mapping[str, tuple[int, str]]) ->
 
 
 def read_manifest(objects: Objects, record: Record) -> Digests:
-    """Return size and SHA-256 of an artifact's objects; DamagedStoreError if the manifest was changed."""
+    """Return size and BLAKE3 of an artifact's objects; DamagedStoreError if the manifest was changed."""
     if record.digest == NOTHING_WRITTEN:
         return {}
     try:

@@ -42,7 +42,7 @@ STEPS = {
     "storage.arrays.ZarrArray.read": "read and decompress",
     "tasks.parts.downsample_mean": "halve for the pyramid",
     "storage.shards.ShardFormat.encode": "compress",
-    "storage.arrays.digest": "SHA-256",
+    "storage.arrays.digest": "digest",
     "storage.objects.Objects.put": "write",
     "storage.progress.Ledger.mark": "marker",
     "tasks.parts.whole_unit": "rest of a unit",
