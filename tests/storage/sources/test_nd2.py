@@ -1,14 +1,13 @@
 import shutil
-from types import SimpleNamespace
 
 import nd2
 import numpy as np
 import pytest
 
 from storage.errors import FormatError, MissingInputError
-from storage.sources import nd2 as reader
 from storage.sources.base import content_digest
 from storage.sources.discovery import find_acquisitions, open_acquisition
+from tests.storage.sources.nd2_files import Facts, write_nd2
 from tests.storage.sources.support import INSTRUMENTS, metadata, needs_data, only, pixels, read_all
 
 CLUSTER = INSTRUMENTS / "nikon_nd2" / "cluster.nd2"
@@ -66,59 +65,46 @@ def test_what_is_no_nd2(tmp_path):
         open_acquisition(acquisition)
 
 
-class StandIn:
-    """An ND2 file of 2 time points, 3 positions, 2 z planes, 2 channels; no such file is at hand."""
-
-    tpzcyx = pixels((2, 3, 2, 2, 5, 7))
-    missing = frozenset[int]()
-
-    def __init__(self, stream) -> None:
-        self.stream = stream
-        self.sizes = dict(zip("TPZCYX", self.tpzcyx.shape, strict=True))
-        self.dtype = self.tpzcyx.dtype
-        self.loop_indices = tuple({"T": t, "P": p, "Z": z} for t, p, z in np.ndindex(2, 3, 2))
-        self._rdr = SimpleNamespace(_frame_offsets={n: n for n in range(12) if n not in self.missing})
-        period = SimpleNamespace(periodMs=500.0, periodDiff=SimpleNamespace(avg=None))
-        self.experiment = [SimpleNamespace(type="TimeLoop", parameters=period)]
-        self.metadata = SimpleNamespace(channels=None)
-        self.text_info = {"date": "yesterday"}
-
-    def read_frame(self, index):
-        place = self.loop_indices[index]
-        return self.tpzcyx[place["T"], place["P"], place["Z"]]
-
-    def frame_metadata(self, _):
-        return {}
-
-    def close(self) -> None:
-        self.stream.close()
+TPZCYX = pixels((2, 3, 2, 3, 5, 7))
+SAID = Facts(
+    pixel_um=0.5,
+    channel_names=("DAPI", "GFP", "RFP"),
+    objective=("Plan Apo 20x", 20.0, 0.75),
+    julian_day=2456827.0,
+)
 
 
-@pytest.fixture
-def positions(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader.nd2, "ND2File", StandIn)
-    path = tmp_path / "a.nd2"
-    path.write_bytes(b"x")
-    return path
-
-
-def test_each_position_is_an_acquisition(positions):
-    found = find_acquisitions([positions])
+def test_each_position_is_an_acquisition(tmp_path):
+    path = write_nd2(tmp_path / "a.nd2", TPZCYX, SAID)
+    found = find_acquisitions([path])
     assert [(one.name, one.scene) for one in found] == [("a.nd2#0", 0), ("a.nd2#1", 1), ("a.nd2#2", 2)]
     assert len({content_digest(one) for one in found}) == 3
+    theirs = nd2.imread(path)
+    np.testing.assert_array_equal(theirs, TPZCYX)
     for position, one in enumerate(found):
-        np.testing.assert_array_equal(read_all(one), StandIn.tpzcyx[:, position].transpose(0, 2, 1, 3, 4))
+        np.testing.assert_array_equal(read_all(one), theirs[:, position].transpose(0, 2, 1, 3, 4))
 
 
-def test_facts_without_numbers_are_the_files_own_words_or_unknown(positions):
-    found = metadata(find_acquisitions([positions])[0])
+def test_each_position_says_what_the_file_says_of_it(tmp_path):
+    found = [metadata(one) for one in find_acquisitions([write_nd2(tmp_path / "a.nd2", TPZCYX, SAID)])]
+    for position, one in enumerate(found):
+        assert one.pixel_size_um == (2.0, 0.5, 0.5)
+        assert (one.channel_names, one.time_interval_s, one.unknown) == (SAID.channel_names, 0.5, [])
+        assert one.extra["objective"]["magnification"] == 20
+        assert one.extra["stage_position_um"] == {"x": 100.0 * position, "y": -10.0 * position, "z": 0.0}
+        assert one.acquired.startswith("2014-06-18T12:00:00")
+
+
+def test_facts_without_numbers_are_the_files_own_words_or_unknown(tmp_path):
+    path = write_nd2(tmp_path / "a.nd2", TPZCYX, Facts(date="yesterday"))
+    found = metadata(find_acquisitions([path])[0])
     assert (found.acquired, found.time_interval_s) == ("yesterday", 0.5)
-    assert (found.pixel_size_um, found.channel_names, found.extra) == ((None, None, None), (), {})
+    assert (found.pixel_size_um, found.channel_names) == ((2.0, None, None), ())
+    assert found.extra == {"stage_position_um": {"x": 0.0, "y": 0.0, "z": 0.0}}
 
 
-def test_frames_that_were_never_written_are_not_read_as_zeros(positions, monkeypatch):
-    monkeypatch.setattr(StandIn, "missing", frozenset({11}))
-    *whole, broken = find_acquisitions([positions])
+def test_frames_that_were_never_written_are_not_read_as_zeros(tmp_path):
+    *whole, broken = find_acquisitions([write_nd2(tmp_path / "a.nd2", TPZCYX, missing=[11])])
     for one in whole:
         read_all(one)
     with pytest.raises(FormatError, match=r"expected 4 frames .* found 3"):
