@@ -1,5 +1,6 @@
 """Cellpose 4's networks (Cellpose-SAM, DINO): the only module that knows the cellpose package."""
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ _TRAINED_DIAMETER_PX = 30.0
 _OVERLAP_PX = 52  # a tenth on each side, as the package itself takes it
 _BYTES_A_PX = 16_000
 _AT_ONCE = {"cpu": 1}
+_UNREADABLE = (KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, EOFError)
 _MOST_AT_ONCE = 8
 
 
@@ -56,10 +58,11 @@ class Cellpose4Network:
                 f"{path}: expected the package dinov3 for a DINO network, found it is not installed: install "
                 "it from github.com/facebookresearch/dinov3, or take cpsam"
             ) from error
-        except (KeyError, RuntimeError, TypeError) as error:
+        except _UNREADABLE as error:
             raise ValueError(
                 f"{path}: expected a network of Cellpose 4, found another file: {error}"
             ) from error
+        _refuse_gaps(path, model.net)
         return cls(name, digest, model.net.eval(), device)
 
     def maps(self, nyx: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: D102
@@ -75,3 +78,14 @@ class Cellpose4Network:
             maps, _ = self.net(ncyx)
         found: NDArray[np.float32] = maps.float().cpu().numpy()
         return found
+
+
+def _refuse_gaps(path: Path, net: Any) -> None:
+    """Refuse a file that lacks weights, which the package would draw at random without a word."""
+    there = {name.removeprefix("module.") for name in torch.load(path, weights_only=True, mmap=True)}
+    missing = [name for name in net.state_dict() if name not in there and not name.startswith("diam_")]
+    if missing:
+        raise ValueError(
+            f"{path}: expected a network of Cellpose 4, found no {missing[0]} and {len(missing) - 1} more "
+            "missing: get the whole file"
+        )
