@@ -1,7 +1,8 @@
-"""CZI and LIF through the real plugins: `pip install "chipcyte[formats]"` makes these tests run."""
+"""CZI and LIF through the real plugins of the extra `formats`, which is part of `dev`."""
 
 import numpy as np
 import pytest
+from pylibCZIrw import czi as czi_library
 
 from storage.errors import FormatError
 from storage.sources.discovery import find_acquisitions, open_acquisition
@@ -17,19 +18,16 @@ LISTED = """<S><Scenes>
 
 @pytest.fixture
 def lif(tmp_path):
-    pytest.importorskip("bioio_lif")
     return write_lif(tmp_path / "two.lif", {"first": SCENES[0], "second": SCENES[1, :2, :, :1]})
 
 
 @pytest.fixture
 def czi(tmp_path):
     """Give a function that writes scenes by Zeiss's own library, side by side on the stage."""
-    pytest.importorskip("bioio_czi")
-    library = pytest.importorskip("pylibCZIrw.czi")
 
     def write(scenes, *, listed=True):
         path = tmp_path / "a.czi"
-        with library.create_czi(str(path)) as file:
+        with czi_library.create_czi(str(path)) as file:
             for scene, t, c, z in np.ndindex(scenes.shape[:4]):
                 place, where = {"T": t, "C": c, "Z": z}, {"scene": scene, "location": (1000 * scene, 0)}
                 file.write(scenes[scene, t, c, z][..., None], plane=place, **where)
