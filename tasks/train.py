@@ -25,10 +25,11 @@ from tasks.models.embedding import reconstruct
 from tasks.models.plan import TrainingPlan
 from tasks.models.training import TrainedVAE, train_vae
 from tasks.models.vae import VAE, LatentMeans, VAEConfig
+from tasks.models.views import Views
 from tasks.settings import Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import Run, tracked_run
-from tasks.train_settings import MixturePrior, NoCondition, RefinedCondition
+from tasks.train_settings import MixturePrior, NoCondition, PairedViews, RefinedCondition
 
 ALGORITHM = 2
 EXAMPLES = 12
@@ -175,6 +176,7 @@ def vae_config(settings: TrainSettings, shape_cyx: Sequence[int], conditions: in
         widths=settings.body.widths,
         body=settings.body.kind,
         clusters=prior.clusters if isinstance(prior, MixturePrior) else 0,
+        projection=0 if settings.views is None else settings.views.projection,
     )
     if isinstance(condition, NoCondition):
         return shape
@@ -195,8 +197,14 @@ def training_plan(settings: TrainSettings) -> TrainingPlan:
         freeing=0.0 if isinstance(settings.condition, NoCondition) else settings.condition.freeing,
         pretrain_epochs=prior.pretrain_epochs if isinstance(prior, MixturePrior) else 0,
         augmentation=Augmentation(**settings.augmentation.model_dump()),
+        views=None if settings.views is None else _views(settings.views),
         precision=fast_precision(choose_device()) if precision == "auto" else precision,
     )
+
+
+def _views(settings: PairedViews) -> Views:
+    how = Augmentation(**settings.augmentation.model_dump())
+    return Views(how, weight=settings.weight, temperature=settings.temperature)
 
 
 def _condition_codes(
@@ -235,12 +243,14 @@ def read_history(objects: Objects, model: Handle) -> list[dict[str, float]]:
 def loss_panels(history: list[dict[str, float]]) -> dict[str, dict[str, list[float]]]:
     """Return the history as panels of lines: a panel for each part of the loss."""
     panels: dict[str, dict[str, list[float]]] = {}
-    for kind in ("total", "reconstruction", "divergence"):
+    for kind in ("total", "reconstruction", "divergence", "views"):
         lines = {
             part: [epoch.get(f"{part}_{kind}", np.nan) for epoch in history]
             for part in ("train", "validation")
         }
         panels[kind] = {part: values for part, values in lines.items() if np.isfinite(values).any()}
+    if not any(any(values) for values in panels["views"].values()):
+        del panels["views"]
     return panels
 
 

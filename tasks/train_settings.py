@@ -78,10 +78,34 @@ class Augmented(Section):
     flips: bool = Field(True, description="Up-down and left-right; both together are a turn by 180 degrees.")
     mirror: bool = Field(False, description="Left-right alone, where up and down differ.")
     intensity: float = Field(0.0, ge=0, le=1, description="Largest relative change of intensity.")
+    gamma: float = Field(
+        0.0, ge=0, le=3, description="Largest change of contrast, natural logarithm of an exponent."
+    )
+    light: float = Field(
+        0.0, ge=0, le=1, description="Largest relative change of intensity, smooth over the patch."
+    )
     turn_deg: float = Field(0.0, ge=0, le=180, description="Largest turn, in degrees.")
     shift: float = Field(0.0, ge=0, le=1, description="Largest shift, as a share of the patch's side.")
     scale: float = Field(0.0, ge=0, le=1, description="Largest change of size, as a natural logarithm.")
     shear: float = Field(0.0, ge=0, le=1, description="Largest shear.")
+
+
+class PairedViews(Section):
+    """Latents say what two views of a cell share, however it is turned and lit; the decoder only looks on.
+
+    A contrastive loss (Chen et al., 2020). It finds kinds of cells where a reconstruction spends its latents
+    on how a cell is turned.
+    """
+
+    weight: float = Field(100.0, gt=0, description="Weight of the views' loss beside beta's divergence.")
+    temperature: float = Field(
+        0.3, gt=0, le=10, description="Scale of likeness: smaller looks more at the nearest other cells."
+    )
+    projection: int = Field(32, ge=2, le=1024, description="Numbers in which views are compared.")
+    augmentation: Augmented = Field(
+        Augmented(intensity=0.5, gamma=0.7, light=0.35, turn_deg=180.0, shift=0.035, scale=0.1),
+        description="What may differ between views of one cell, so that the latents leave it out.",
+    )
 
 
 class TrainSettings(Section):
@@ -94,6 +118,9 @@ class TrainSettings(Section):
     )
     prior: Annotated[NormalPrior | MixturePrior, Field(discriminator="kind")] = NormalPrior()
     augmentation: Augmented = Augmented()
+    views: PairedViews | None = Field(
+        None, description="Learn the latents from pairs of views; None: from reconstruction."
+    )
     epochs: int = Field(20, ge=1, description="Passes over the training patches.")
     batch_size: int = Field(64, ge=1, description="Patches in one step of the optimiser.")
     learning_rate: float = Field(1e-3, gt=0, description="Largest step size of Adam.")
@@ -136,6 +163,8 @@ class TrainSettings(Section):
             1 <= round(self.latent / self.condition.alpha) < self.latent
         ):
             raise ValueError("expected condition.alpha to leave latents to the condition and to the cell")
+        if self.views is not None and isinstance(self.prior, MixturePrior):
+            raise ValueError("views and a mixture prior both shape the latents; leave one out")
         if self.validation_share + self.test_share >= 1:
             raise ValueError("expected validation_share and test_share to leave something to learn from")
         return self

@@ -1,6 +1,7 @@
 """Small random changes of patches that leave what they show the same."""
 
 import math
+import sys
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Float32Array = npt.NDArray[np.float32]
+LIGHT_POINTS = 6
+"""Random numbers along a side of a patch, between which light changes smoothly."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Augmentation:
     """Flip left-right alone with chance 1/2, where up and down are not the same."""
     intensity: float = 0.0
     """Largest relative change of a patch's intensity, 0 to 1; the result is clipped to [0, 1]."""
+    gamma: float = 0.0
+    """Largest change of contrast: intensities to powers from exp(-gamma) to exp(gamma)."""
+    light: float = 0.0
+    """Largest relative change of intensity that varies smoothly over the patch, 0 to 1."""
     turn_deg: float = 0.0
     """Largest turn in degrees, to either side."""
     shift: float = 0.0
@@ -34,9 +41,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            if not 0 <= value < math.inf or (one.name == "intensity" and value > 1):
+            if not 0 <= value <= (1 if one.name in ("intensity", "light") else sys.float_info.max):
                 raise ValueError(
-                    f"expected {one.name} of 0 or more, intensity up to 1, found {value}: change it"
+                    f"expected {one.name} of 0 or more, intensity and light up to 1, found {value}: change it"
                 )
 
     @property
@@ -53,9 +60,12 @@ def augmented(ncyx: Float32Array, how: Augmentation, rng: np.random.Generator) -
         ncyx = np.where(rng.random((len(ncyx), 1, 1, 1)) < 0.5, ncyx[..., ::-1], ncyx)
     if how.warps:
         ncyx = _warped(ncyx, how, rng)
+    if how.gamma:
+        ncyx = ncyx ** np.exp(how.gamma * _drawn(ncyx, rng))
+    if how.light:
+        ncyx = np.clip(ncyx * (1 + how.light * _smooth(ncyx, rng)), 0.0, 1.0)
     if how.intensity:
-        gain = 1 + how.intensity * rng.uniform(-1, 1, (len(ncyx), 1, 1, 1)).astype(np.float32)
-        ncyx = np.clip(ncyx * gain, 0.0, 1.0)
+        ncyx = np.clip(ncyx * (1 + how.intensity * _drawn(ncyx, rng)), 0.0, 1.0)
     return np.ascontiguousarray(ncyx)
 
 
@@ -68,6 +78,18 @@ def random_flips(ncyx: Float32Array, rng: np.random.Generator) -> Float32Array:
     up_down, left_right = rng.random((2, len(ncyx), 1, 1, 1)) < 0.5
     turned = np.where(up_down, ncyx[:, :, ::-1, :], ncyx)
     return np.where(left_right, turned[:, :, :, ::-1], turned)
+
+
+def _drawn(ncyx: Float32Array, rng: np.random.Generator) -> Float32Array:
+    """A number in [-1, 1] for each patch."""
+    return rng.uniform(-1, 1, (len(ncyx), 1, 1, 1)).astype(np.float32)
+
+
+def _smooth(ncyx: Float32Array, rng: np.random.Generator) -> Float32Array:
+    """A field in [-1, 1] for each patch, the same in all channels: few random numbers, linear between."""
+    few = rng.uniform(-1, 1, (len(ncyx), 1, LIGHT_POINTS, LIGHT_POINTS)).astype(np.float32)
+    field = functional.interpolate(torch.from_numpy(few), size=ncyx.shape[2:], mode="bilinear")
+    return np.asarray(field.numpy(), dtype=np.float32)
 
 
 def _warped(ncyx: Float32Array, how: Augmentation, rng: np.random.Generator) -> Float32Array:

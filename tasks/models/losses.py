@@ -55,6 +55,8 @@ class VAELoss:
     """(n,): reconstruction + beta * divergence, of which `free_nats` a dimension are a constant."""
     dependence: Tensor
     """(n,): `condition_dependence` of the batch for each patch, which `total` does not hold; 0 if untold."""
+    views: Tensor
+    """(n,): `view_disagreement` of each patch, which `total` does not hold; 0 without views."""
 
 
 def vae_loss(
@@ -66,6 +68,7 @@ def vae_loss(
     beta: float,
     free_nats: float = 0.0,
     dependence: Tensor | None = None,
+    views: Tensor | None = None,
 ) -> VAELoss:
     """Negative evidence lower bound of Kingma and Welling (2014, arXiv:1312.6114), weighted as a beta-VAE.
 
@@ -94,6 +97,8 @@ def vae_loss(
         Divergence of each latent dimension that costs nothing, see `Divergence.weighed`.
     dependence
         `condition_dependence` of the batch, to be handed on; None where there is no condition.
+    views
+        `view_disagreement` of each patch, to be handed on; None where there are no views.
 
     Raises
     ------
@@ -114,6 +119,7 @@ def vae_loss(
         divergence_per_latent=divergence.per_latent.detach().mean(0),
         total=reconstruction + beta * divergence.weighed(free_nats),
         dependence=torch.zeros_like(reconstruction) if dependence is None else dependence.expand(len(logits)),
+        views=torch.zeros_like(reconstruction) if views is None else views,
     )
 
 

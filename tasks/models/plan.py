@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from tasks.models.augmentation import Augmentation
 from tasks.models.losses import Reconstruction
+from tasks.models.views import Views
 
 Precision = Literal["float32", "bfloat16"]
 Schedule = Literal["constant", "one-cycle"]
@@ -42,6 +43,8 @@ class TrainingPlan:
     """Weight of `condition_dependence`, in nats a patch: how hard latents are freed of the condition."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(flips=True))
     """How patches are changed each time they are shown."""
+    views: Views | None = None
+    """Latents from pairs of views instead of from reconstruction; needs a network with a projection."""
     precision: Precision = "float32"
     """Numbers in which layers multiply; weights and losses are float32 either way. "bfloat16" is faster where
     the processor has units for it (`fast_precision`), slower elsewhere."""

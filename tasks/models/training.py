@@ -14,13 +14,14 @@ from tasks.models.augmentation import augmented
 from tasks.models.batches import Batch, Float32Array, Loader, PatchSet, PatchSource, as_set, epoch_rng
 from tasks.models.checkpoints import TrainingState, check_resumable, state_of
 from tasks.models.device import choose_device, multiplying_in, reproducible_kernels
+from tasks.models.encoding import encode_patches, encode_views, on_device
 from tasks.models.losses import VAELoss, condition_dependence, normal_divergence, vae_loss
 from tasks.models.plan import TrainingPlan
-from tasks.models.vae import VAE, VAEConfig, sample_latents, seeded_vae
+from tasks.models.vae import VAE, VAEConfig, seeded_vae
 
 VALIDATION_EPOCH = 0
 """Validation draws its latents as this epoch does, so that its loss changes with the weights alone."""
-PARTS = ("total", "reconstruction", "divergence", "dependence")
+PARTS = ("total", "reconstruction", "divergence", "dependence", "views")
 MIXTURE_PATCHES = 20_000
 """Patches whose latents a mixture prior starts from, at most."""
 
@@ -155,7 +156,8 @@ def _train_epoch(run: _Run, epoch: int) -> EpochMetrics:
         _set_step(run, epoch - 1 + sums.patches / len(run.loaders["training"].patches))
         loss = _loss(run, _changed(batch, plan, rng), rng, epoch)
         sums.add(loss)
-        total = (loss.total + plan.freeing * loss.dependence).mean()
+        total = loss.total + plan.freeing * loss.dependence
+        total = (total if plan.views is None else total + plan.views.weight * loss.views).mean()
         run.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
@@ -176,19 +178,18 @@ def _validate(run: _Run, epoch: int) -> EpochMetrics:
 
 def _loss(run: _Run, batch: Batch, rng: np.random.Generator, epoch: int) -> VAELoss:
     model, plan = run.model, run.plan
-    patches = _on(run.device, batch.ncyx)
+    patches = on_device(run.device, batch.ncyx)
     codes = None if batch.codes is None else torch.from_numpy(batch.codes).to(run.device)
     with multiplying_in(plan.precision, run.device):
-        mean, log_variance = model.encode(patches)
-        latents = mean
-        if epoch > plan.pretrain_epochs:
-            noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(run.device)
-            latents = sample_latents(mean, log_variance, noise)
-        logits = model.decode(latents, codes)
+        if plan.views is None:
+            encoded = encode_patches(model, patches, rng if epoch > plan.pretrain_epochs else None)
+        else:
+            encoded = encode_views(model, batch.ncyx, plan.views, rng, run.device)
+        logits = model.decode(encoded.latents, codes)
     if model.prior is None or epoch <= plan.pretrain_epochs:
-        divergence = normal_divergence(mean, log_variance)
+        divergence = normal_divergence(encoded.mean, encoded.log_variance)
     else:
-        divergence = model.prior.divergence(mean, log_variance, latents)
+        divergence = model.prior.divergence(encoded.mean, encoded.log_variance, encoded.latents)
     return vae_loss(
         logits.float(),
         patches,
@@ -196,16 +197,13 @@ def _loss(run: _Run, batch: Batch, rng: np.random.Generator, epoch: int) -> VAEL
         kind=plan.loss,
         beta=plan.beta_at(epoch),
         free_nats=plan.free_nats,
-        dependence=None if codes is None else condition_dependence(mean, codes),
+        dependence=None if codes is None else condition_dependence(encoded.mean, codes),
+        views=encoded.disagreement,
     )
 
 
 def _changed(batch: Batch, plan: TrainingPlan, rng: np.random.Generator) -> Batch:
     return Batch(augmented(batch.ncyx, plan.augmentation, rng), batch.codes)
-
-
-def _on(device: torch.device, ncyx: Float32Array) -> Tensor:
-    return torch.from_numpy(ncyx).to(device, memory_format=torch.channels_last)
 
 
 def _set_step(run: _Run, epochs_done: float) -> None:
@@ -219,7 +217,7 @@ def _few_latents(run: _Run) -> Float32Array:
     step = max(1, len(loader.patches) // MIXTURE_PATCHES)
     with torch.no_grad():
         means = [
-            run.model.encode(_on(run.device, batch.ncyx[::step]))[0].cpu().numpy()
+            run.model.encode(on_device(run.device, batch.ncyx[::step]))[0].cpu().numpy()
             for batch in loader.ordered()
         ]
     return np.concatenate(means)
@@ -250,6 +248,11 @@ def _check(config: VAEConfig, plan: TrainingPlan, sets: dict[str, PatchSet]) -> 
         raise ValueError(
             f"expected a mixture prior to start after 1 to {plan.epochs - 1} epochs of pretraining, found "
             f"{plan.pretrain_epochs}: change pretrain_epochs or epochs"
+        )
+    if (plan.views is None) != (config.projection == 0) or (plan.views and config.clusters):
+        raise ValueError(
+            "expected views with a projection and a normal prior, or neither views nor projection, found "
+            f"views {plan.views}, projection {config.projection}, clusters {config.clusters}: change them"
         )
     if plan.freeing and not config.conditions:
         raise ValueError("expected conditions to free the latents of, found none: set freeing to 0")

@@ -10,6 +10,7 @@ from torch.nn import functional
 from tasks.models.bodies import bottleneck_cyx, conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from tasks.models.conditions import PlainJoin, RefinedJoin
 from tasks.models.mixture import MixturePrior
+from tasks.models.views import projector
 
 SMALLEST_SIDE_PX = 8
 LOG_VARIANCE_BOUND = 10.0
@@ -43,6 +44,8 @@ class VAEConfig:
     """"refined": 1 / alpha of the joined numbers are the condition's."""
     clusters: int = 0
     """Gaussians of the prior; 0 is the standard normal prior, more is VaDE's mixture."""
+    projection: int = 0
+    """Numbers in which two views of a patch are compared in training; 0: they never are."""
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < SMALLEST_SIDE_PX:
@@ -50,7 +53,7 @@ class VAEConfig:
                 f"expected patches of {SMALLEST_SIDE_PX} px or more a side, found "
                 f"{self.height_px} x {self.width_px}: extract larger patches"
             )
-        least_of = {"in_channels": 1, "latent": 1, "embedding": 1, "clusters": 0}
+        least_of = {"in_channels": 1, "latent": 1, "embedding": 1, "clusters": 0, "projection": 0}
         found = {name: (getattr(self, name), least) for name, least in least_of.items()}
         found |= {f"widths[{i}]": (width, 1) for i, width in enumerate(self.widths)}
         for name, (count, least) in found.items():
@@ -119,6 +122,7 @@ class VAE(nn.Module):
         self.from_latent = nn.Linear(config.joined, features)
         self.decoder = conv_decoder(shape, widths) if conv else dense_decoder(shape, widths)
         self.prior = MixturePrior(config.clusters, config.latent) if config.clusters else None
+        self.projector = projector(config.latent, config.projection) if config.projection else None
         self.to(memory_format=torch.channels_last)
 
     def features(self, ncyx: Tensor) -> Tensor:

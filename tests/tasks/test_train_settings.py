@@ -36,6 +36,15 @@ def test_the_plan_is_what_the_settings_say():
     assert training_plan(asked()).freeing == 0
 
 
+def test_views_are_asked_for_with_what_differs_between_them():
+    settings = asked(views={"weight": 5, "projection": 24, "augmentation": {"turn_deg": 90}})
+    assert vae_config(settings, (1, 20, 20), 0).projection == 24
+    views = training_plan(settings).views
+    assert (views.weight, views.augmentation.turn_deg, views.augmentation.flips) == (5, 90, True)
+    assert training_plan(asked()).views is None
+    assert vae_config(asked(), (1, 20, 20), 0).projection == 0
+
+
 def test_conditions_are_numbered_by_name_and_unseen_ones_are_unknown():
     cells = pd.DataFrame({"chip": ["b", "a", "c", "b"]})
     uses = np.array(["train", "train", "validation", "validation"])
@@ -52,6 +61,8 @@ def test_conditions_are_numbered_by_name_and_unseen_ones_are_unknown():
         ({"latent": 2, "condition": {"kind": "refined", "alpha": 8}}, "condition.alpha"),
         ({"validation_share": 0.6, "test_share": 0.5}, "something to learn from"),
         ({"body": {"kind": "graph"}}, "conv"),
+        ({"prior": {"kind": "mixture", "pretrain_epochs": 2}, "views": {}}, "views and a mixture prior"),
+        ({"views": {"weight": 0}}, "greater than 0"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(changes, word):

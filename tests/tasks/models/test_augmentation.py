@@ -56,8 +56,24 @@ def test_size_shear_and_intensity_do_what_they_say() -> None:
     assert augmented(2 * ncyx, Augmentation(intensity=1.0), epoch_rng(0, 1)).max() == 1.0
 
 
+def test_light_changes_smoothly_and_gamma_keeps_black_and_white() -> None:
+    grey = np.full((50, 2, 24, 32), 0.5, np.float32)
+    lit = augmented(grey, Augmentation(light=0.4), epoch_rng(0, 1))
+    assert 0.3 <= lit.min() < 0.35 < 0.65 < lit.max() <= 0.7
+    assert np.abs(np.diff(lit, axis=3)).max() < 0.4 * 2 * 6 / 32 * 0.5 * 1.01  # 6 points across 32 px
+    assert np.array_equal(lit[:, 0], lit[:, 1])
+    assert len(np.unique(lit[:, 0, 0, 0])) == 50
+    curved = augmented(np.array([0, 0.25, 1], np.float32).reshape(1, 1, 1, 3).repeat(200, 0),
+                       Augmentation(gamma=0.5), epoch_rng(0, 1))[:, 0, 0]  # fmt: skip
+    assert np.array_equal(curved[:, [0, 2]], np.tile([0, 1], (200, 1)))
+    powers = np.log(np.log(curved[:, 1]) / np.log(0.25))
+    assert 0.45 < np.abs(powers).max() <= 0.5001
+
+
 def test_the_same_generator_changes_the_same_way() -> None:
-    every = Augmentation(flips=True, intensity=0.1, turn_deg=10, shift=0.1, scale=0.1, shear=0.1)
+    every = Augmentation(
+        flips=True, intensity=0.1, gamma=0.2, light=0.2, turn_deg=10, shift=0.1, scale=0.1, shear=0.1
+    )
     once, again = (augmented(ellipses_ncyx(9), every, epoch_rng(2, 3)) for _ in range(2))
     assert np.array_equal(once, again)
 

@@ -14,6 +14,7 @@ from tasks.models.embedding import embed, most_probable_clusters
 from tasks.models.plan import TrainingPlan
 from tasks.models.training import EpochMetrics, TrainedVAE, TrainingDivergedError, train_vae
 from tasks.models.vae import VAEConfig
+from tasks.models.views import Views
 from tests.tasks.models.blobs import ellipses_ncyx
 
 CONFIG = VAEConfig(1, 24, 24, latent=4, widths=(8, 16))
@@ -59,6 +60,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "VaDE": ({"clusters": 2}, {"pretrain_epochs": 2}),
     "freed": ({"joining": "plain", "conditions": 2}, {"freeing": 10.0}),
     "bfloat16": ({}, {"precision": "bfloat16"}),
+    "views": ({"projection": 4}, {"views": Views(Augmentation(turn_deg=90, gamma=0.3, light=0.2))}),
 }
 
 
