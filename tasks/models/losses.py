@@ -95,10 +95,8 @@ def vae_loss(
         Weight of the divergence, 0 or more.
     free_nats
         Divergence of each latent dimension that costs nothing, see `Divergence.weighed`.
-    dependence
-        `condition_dependence` of the batch, to be handed on; None where there is no condition.
-    views
-        `view_disagreement` of each patch, to be handed on; None where there are no views.
+    dependence, views
+        `condition_dependence` and `view_disagreement`, to be handed on; None where there are none.
 
     Raises
     ------
