@@ -5,28 +5,24 @@ place and moved there when it is whole: what bears its name is finished.
 """
 
 import json
-import os
 import re
-import shutil
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from storage import layout, ome, records, tables
 from storage.annotated import for_scanpy
 from storage.arrays import digest
-from storage.errors import ChipcyteError, DamagedStoreError, InputError, StoreError
+from storage.errors import DamagedStoreError
 from storage.objects import Objects
 from storage.plates import Plate
 from storage.records import Record
+from storage.staging import check_space, staged
 
 COPIED_AT_ONCE = 4  # objects in memory at a time; the largest is a shard
 IMAGE_KINDS = ("raw", "clean")
@@ -173,7 +169,7 @@ def _export(
     listener: Listener | None,
 ) -> None:
     with staged(objects, out, is_folder=True) as staging:
-        _check_space(out.parent, sum(piece.size_bytes for piece in pieces))
+        check_space(out.parent, sum(piece.size_bytes for piece in pieces))
         for path, attributes in groups.items():
             document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
             _write(staging / path / "zarr.json", json.dumps(document, indent=2).encode())
@@ -197,69 +193,3 @@ def _copy(objects: Objects, piece: Piece, staging: Path) -> None:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-
-
-@contextmanager
-def staged(objects: Objects, out: Path, *, is_folder: bool) -> Iterator[Path]:
-    """Lend a place beside `out`. It becomes `out` if the block ends well, and is removed if not."""
-    staging = out.with_name(f"{_unfinished(out)}{os.getpid()}")
-    try:
-        _check_free(objects, out, is_folder=is_folder)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(out)
-        yield staging
-        _check_free(objects, out, is_folder=is_folder)  # another export may have been quicker
-        staging.rename(out)
-    except ChipcyteError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"could not write {out}: {error.strerror or error}; nothing was exported: make room there or "
-            "name another place, and run the same command again"
-        ) from error
-    finally:
-        _remove(staging)
-
-
-def _check_free(objects: Objects, out: Path, *, is_folder: bool) -> None:
-    if objects.folder is not None and out.is_relative_to(objects.folder.resolve()):
-        raise InputError(f"{out} lies in the store, which keeps to itself; name a place outside it")
-    empty_folder = is_folder and out.is_dir() and not any(out.iterdir())
-    if out.exists() and not empty_folder:
-        raise InputError(f"{out} exists already, and an export replaces nothing; name another place")
-
-
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:
-        needed, free = (f"{size_bytes / 2**20:,.1f} MiB" for size_bytes in (needed_bytes, free_bytes))
-        raise StoreError(
-            f"the export needs {needed}, and {free} are free in {folder}; nothing was exported: make room "
-            "there or name another place"
-        )
-
-
-def _unfinished(out: Path) -> str:
-    """Return how the names of unfinished exports of this host begin; the process number follows."""
-    return f"{out.name}.unfinished-{socket.gethostname()}-"
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed exports to the same place have left."""
-    start = _unfinished(out)
-    for path in out.parent.iterdir():
-        pid = path.name.removeprefix(start)
-        if path.name.startswith(start) and pid.isdecimal() and _is_dead(int(pid)):
-            _remove(path)
-
-
-def _is_dead(pid: int) -> bool:
-    """Whether no other process has the number; one that had ours before us is dead."""
-    return pid == os.getpid() or not psutil.pid_exists(pid)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    elif path.exists():
-        path.unlink()

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from storage import arrays, images, layout, ome, pairs, pictures, records, seg_files, tables
 from storage.errors import InputError, MissingInputError
-from storage.exporting import staged
 from storage.objects import Objects, open_store
 from storage.ome import ImageMetadata
 from storage.pairs import Note, Origin
 from storage.records import Record
 from storage.regions import Region
 from storage.samples import Sample
+from storage.staging import staged
 from tasks.annotations import annotated_planes, pixels_digest, write_plane
 from tasks.kernels.choosing import choose_frames, doubt_by_label
 from tasks.kernels.pictures.raster import outlines

@@ -2,6 +2,7 @@
 
 import typer
 
+from flows.cli.backup import backup, restore
 from flows.cli.demo import demo
 from flows.cli.export import export
 from flows.cli.refine import refine_app
@@ -39,6 +40,8 @@ app.command(rich_help_panel=LOOK)(export)
 app.command(rich_help_panel=LOOK)(reproduce)
 app.command(rich_help_panel=UPKEEP)(check)
 app.command(rich_help_panel=UPKEEP)(gc)
+app.command(rich_help_panel=UPKEEP)(backup)
+app.command(rich_help_panel=UPKEEP)(restore)
 app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=SERVERS)(up)
 app.command(rich_help_panel=SERVERS)(down)
