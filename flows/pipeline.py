@@ -214,7 +214,7 @@ def _carry(job: Job, start: Start, light: Handle | ChipcyteError | None) -> dict
     settings, resources = job.settings, job.settings.resources
     made = {"preprocess": preprocess(start.raw, job.store, settings.preprocess, resources, light)}
     if job.reaches("segment"):
-        made["segment"] = segment(made["preprocess"], job.store, settings.segment, resources)
+        made["segment"] = segment(made["preprocess"], job.store, settings.segment, resources, start.sample)
     if job.reaches("extract") and settings.extract.crop.is_sized:
         made["extract"] = _cut(job, start, made, settings.extract)
     return made

@@ -3,40 +3,57 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from storage import images, layout, records, tables
+from storage import images, layout, records
 from storage.arrays import Digests
 from storage.images import OmeImage
 from storage.objects import Objects, open_store
+from storage.samples import Sample
 from tasks import announce, budget
 from tasks.cells import columns_of_planes
 from tasks.label_quality import picture_of, summary
 from tasks.label_steps import Steps, run_steps
+from tasks.label_table import taken_over, write_cells
 from tasks.models.network import NetworkSegmenter
+from tasks.samples import sample_facts
 from tasks.settings import Resources, SegmentSettings, question
-from tasks.stage import Handle, Outcome, Question, folder, produce, references
+from tasks.stage import Handle, Outcome, Question, produce, references
 from tasks.tiles import AnySegmenter, LabelTask, make_segmenter
 
-ALGORITHM = 2
+ALGORITHM = 3
 
 
 @task(task_run_name="segment {clean.name}", cache_policy=NO_CACHE)
-def segment(clean: Handle, store: str, settings: SegmentSettings, resources: Resources) -> Handle:
-    """Find the nuclei of every plane, and measure them."""
+def segment(
+    clean: Handle,
+    store: str,
+    settings: SegmentSettings,
+    resources: Resources,
+    sample: Handle | None = None,
+) -> Handle:
+    """Find the nuclei of every plane, measure them, and say of each which chip and condition it comes from.
+
+    Where only what the lab says of the acquisition is new, labels and measures are taken over.
+    """
     objects = open_store(store)
     image = images.open_image(objects, layout.image_path("clean", clean.key))
     segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1])
     asked = Question(
         kind="labels",
         name=clean.name,
-        parents=references([clean]),
+        parents=references([clean] + ([sample] if sample else [])),
         settings=_asked(settings, segmenter),
         algorithm=ALGORITHM,
     )
-    done = produce(objects, asked, lambda key: _label(objects, clean, key, settings, resources))
+    said = sample_facts(objects, sample) if sample else Sample(file=clean.name)
+
+    def compute(key: str) -> Outcome:
+        known = taken_over(objects, asked, key, said)
+        return known or _label(objects, clean, key, said, settings, resources)
+
+    done = produce(objects, asked, compute)
     _list_labels(objects, clean.key)
     _announce(objects, clean, done)
     return done
@@ -56,7 +73,12 @@ def _list_labels(objects: Objects, clean_key: str) -> None:
 
 
 def _label(
-    objects: Objects, clean: Handle, key: str, settings: SegmentSettings, resources: Resources
+    objects: Objects,
+    clean: Handle,
+    key: str,
+    said: Sample,
+    settings: SegmentSettings,
+    resources: Resources,
 ) -> Outcome:
     image = images.open_image(objects, layout.image_path("clean", clean.key))
     segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1])
@@ -77,7 +99,7 @@ def _label(
     run_steps(steps, image, labels)
     columns = columns_of_planes(steps.done["cells"].results, image.metadata.pixel_size_um[1])
     columns["flow_error"] = steps.misfits
-    _write_cells(objects, key, columns, written)
+    write_cells(objects, key, columns, said, written)
     return Outcome(
         path=labels.path,
         written=written | steps.done["labels"].written,
@@ -97,17 +119,6 @@ def _diameter_px(segmenter: AnySegmenter, work: LabelTask) -> float:
     found = work.diameter_px or segmenter.diameter_px
     assert found is not None
     return round(float(found), 3)
-
-
-def _write_cells(objects: Objects, key: str, columns: dict[str, NDArray[Any]], written: Digests) -> None:
-    places = zip(columns["t"], columns["z"], columns["label"], strict=True)
-    tables.write_table(
-        objects,
-        folder("labels", key, "cells.zarr"),
-        names=[f"t{t}-z{z}-{label}" for t, z, label in places],
-        columns=columns,
-        written=written,
-    )
 
 
 def _warn_of_unknown_size(name: str, image: OmeImage, segmenter: AnySegmenter) -> None:

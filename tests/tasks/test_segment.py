@@ -1,16 +1,21 @@
 import logging
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import yaozarrs
 
 from storage import layout
+from storage.checking import check_store
+from storage.collecting import collect, plan_removal
 from storage.errors import InputError, MemoryBudgetError
 from storage.experiment import read_cells
+from storage.samples import Sample
 from tasks.dataset import patch_source
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import Off
+from tasks.samples import attach_sample, standing_samples
 from tasks.segment import segment
 from tasks.segment_settings import Threshold
 from tasks.settings import PreprocessSettings, Resources, SegmentSettings
@@ -82,6 +87,70 @@ def test_the_cells_that_are_there_are_found(experiment, carried):
             rows = cells[cells["t"] == t]
             assert rows["label"].tolist() == list(range(1, int(frame.max()) + 1))
             assert rows["area_px"].tolist() == np.bincount(frame.ravel())[1:].tolist()
+
+
+def test_each_cell_says_where_it_comes_from(carried):
+    objects, acquisitions = carried
+    for one in acquisitions:
+        cells, said = cells_of(objects, one.labels), one.found.sample
+        assert len(cells) > 0
+        assert set(cells["chip"]) == {said.chip}
+        assert set(cells["position"]) == {said.position}
+        assert set(cells["condition"]) == {said.condition}
+    assert len({one.found.sample.condition for one in acquisitions}) == 2
+
+
+@pytest.fixture
+def restated(store, tmp_path):
+    """Labels of a disc, and what gives them when another condition was stated."""
+    y, x = np.mgrid[:100, :100]
+    pixels = np.where((y - 50) ** 2 + (x - 50) ** 2 < 12**2, 4000, 200).astype(np.uint16)
+    raw = ingested(store, write_tiff(tmp_path / "disc.tif", pixels))
+    clean = preprocess.fn(raw, store.url, BARE, SERIAL)
+    settings = SegmentSettings(method=Threshold())
+
+    def say(condition):
+        standing = standing_samples(store).get(raw.key)
+        said = attach_sample(store, raw, Sample(file="disc.tif", condition=condition), standing)
+        return segment.fn(clean, store.url, settings, SERIAL, said)
+
+    return clean, say("wild type"), lambda: say("mutant")
+
+
+def test_another_condition_is_another_table_and_the_same_labels_without_computing(
+    restated, store, monkeypatch
+):
+    clean, before, say = restated
+    monkeypatch.setattr("tasks.segment.run_steps", lambda *_: pytest.fail("computed again"))
+    after = say()
+    assert after.key != before.key
+    assert (after.units_done, after.units_reused) == (0, before.units_done)
+    assert (after.counts, after.metrics) == (before.counts, before.metrics)
+    was, now = cells_of(store, before), cells_of(store, after)
+    assert [set(one["condition"]) for one in (was, now)] == [{"wild type"}, {"mutant"}]
+    assert was.drop(columns="condition").equals(now.drop(columns="condition"))
+    np.testing.assert_array_equal(*(labels_of(store, clean, one) for one in (before, after)))
+    assert check_store(store, older_than=timedelta(0)).problems == []
+
+
+def test_what_is_copied_is_what_would_be_computed(restated, store, monkeypatch):
+    _, before, say = restated
+    copied = say()
+    kept = {name: content for name, content in contents(store).items() if copied.key in name}
+    collect(store, plan_removal(store, [copied.key]))
+    monkeypatch.setattr("tasks.segment.taken_over", lambda *_: None)
+    assert say().units_done == before.units_done
+    assert {name: content for name, content in contents(store).items() if copied.key in name} == kept
+
+
+def test_damaged_labels_are_not_taken_over(restated, store):
+    clean, before, say = restated
+    shard = next(store.names(f"{layout.labels_path(clean.key, before.key)}/0/c"))
+    content = store.get(shard)
+    store.put(shard, bytes([content[0] ^ 1]) + content[1:])
+    after = say()
+    assert after.units_done == before.units_done
+    assert labels_of(store, clean, after).max() == 1
 
 
 def test_an_object_over_many_tiles_is_one(store, tmp_path):
