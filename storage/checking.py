@@ -161,6 +161,8 @@ def _look(objects: Objects) -> _Survey:
 
 
 def _wrong_parents(survey: _Survey, record: Record) -> Iterator[Problem]:
+    if record.kind in records.SELF_CONTAINED:
+        return
     known = {*survey.records, *survey.damaged}
     for parent in record.parents:
         if (parent.kind, parent.key) not in known:

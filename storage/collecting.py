@@ -8,10 +8,10 @@ from storage import images, layout, leases, records
 from storage.checking import labels_of
 from storage.errors import BusyError, DamagedStoreError
 from storage.objects import Entry, Objects
-from storage.records import KINDS, Record, Reference
+from storage.records import KINDS, SELF_CONTAINED, Record, Reference
 
 # What came from outside cannot be computed again; a network is small, took hours, and may be a champion.
-KEPT_KINDS = ("raw", "sample", "truth", "annotation", "segmenter")
+KEPT_KINDS = ("raw", "sample", "truth", *SELF_CONTAINED)
 DAMAGED = "(its record is damaged)"
 UNFINISHED = "(unfinished)"
 
@@ -50,6 +50,7 @@ def plan_collection(objects: Objects, *, older_than: timedelta) -> list[Removal]
 def plan_removal(objects: Objects, starts_of_keys: Sequence[str]) -> list[Removal]:
     """Return the artifacts whose keys begin so and all made from them, each before those it was made from.
 
+    What people corrected, and the networks that learned from it, stay unless they are named themselves.
     Unfinished artifacts of later kinds go as well: nothing says what they are being made from, and a unit
     that was made from a damaged one must not be reused.
 
@@ -65,7 +66,7 @@ def plan_removal(objects: Objects, starts_of_keys: Sequence[str]) -> list[Remova
     unfinished = {
         name: Record(kind=name.kind, key=name.key, name=UNFINISHED, path="")
         for name in held
-        if name not in every and name.kind in KINDS[first + 1 :]
+        if name not in every and name.kind in KINDS[first + 1 :] and name.kind not in SELF_CONTAINED
     }
     ages = _ages(every | unfinished, held)
     gone = unfinished | {name: every[name] for name in _children_first(every) if name in doomed}
@@ -180,7 +181,7 @@ def _with_ancestors(every: dict[Reference, Record], names: Iterable[Reference]) 
 def _with_descendants(every: dict[Reference, Record], names: set[Reference]) -> set[Reference]:
     found = set(names)
     for name in reversed(_children_first(every)):  # parents first
-        if not found.isdisjoint(every[name].parents):
+        if name.kind not in SELF_CONTAINED and not found.isdisjoint(every[name].parents):
             found.add(name)
     return found
 

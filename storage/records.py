@@ -32,6 +32,7 @@ KINDS = (
     "report",
     "reproduction",
 )
+SELF_CONTAINED = ("annotation", "segmenter")  # hold all they need: what they were made from may be gone
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
 
@@ -197,10 +198,15 @@ def resolve(objects: Objects, start_of_key: str) -> Record:
 
 
 def lineage(objects: Objects, record: Record) -> list[Record]:
-    """Return the record and everything it was made from, each once, the nearest first."""
+    """Return the record and everything it was made from, each once, the nearest first.
+
+    What is `SELF_CONTAINED` may have outlived its parents: these are left out.
+    """
     chain, seen = [record], {record.reference}
     for current in chain:
+        look = find if current.kind in SELF_CONTAINED else read
         fresh = [parent for parent in current.parents if parent not in seen]
         seen.update(fresh)
-        chain.extend(read(objects, parent.kind, parent.key) for parent in fresh)
+        found = [look(objects, parent.kind, parent.key) for parent in fresh]
+        chain.extend(one for one in found if one is not None)
     return chain

@@ -114,7 +114,10 @@ def _frame(objects: Objects, name: str, origin: Origin) -> Frame:
     """Return the exported frame; a lost or removed label image leaves masks that cannot be compared."""
     record = records.find(objects, "labels", origin.labels)
     if record is None:
-        raise MissingInputError(f"{name}: expected labels {origin.labels} in {objects.url}, found none")
+        raise MissingInputError(
+            f"{name}: expected labels {origin.labels} in {objects.url}, found none; make them again with "
+            "`chipcyte segment` and the settings of then, and import once more"
+        )
     return Frame(objects, record, origin.t, origin.z, origin.group)
 
 

@@ -94,8 +94,8 @@ def _print_findings(result: dict[str, Any]) -> None:
         )
     if result["remedy"] is not None:
         out.print(
-            "This removes what is damaged and all made from it; run the same command as before and it is "
-            "made again:",
+            "This removes what is damaged and all made from it, but for corrected masks and networks; run "
+            "the same command as before and it is made again:",
             soft_wrap=True,
         )
         out.print(result["remedy"], markup=False, soft_wrap=True)
@@ -112,8 +112,9 @@ def gc(
 
     Says first what would go, and asks; with --json and without --yes nothing is removed. By age, recordings
     are kept, what samples.csv and the truth say of them, whatever changed within DAYS, and all that this was
-    made from. By KEY anything goes, recordings too: your own files are left, and can be ingested again. Run
-    it while nothing else runs: it cannot know what a run is about to use.
+    made from. By KEY anything goes, recordings too: your own files are left, and can be ingested again.
+    Corrected masks and networks that learned from them stay unless they are named themselves. Run it while
+    nothing else runs: it cannot know what a run is about to use.
 
     Examples: chipcyte gc --older-than 90 --store /data/store; chipcyte gc 3f9a --store /data/store
     """

@@ -145,6 +145,24 @@ def test_what_is_unfinished_and_may_come_from_it_goes_too(local: Objects) -> Non
     assert every["clean"].key not in {one.key for one in records.listing(local)}
 
 
+def test_what_people_corrected_and_what_learned_from_it_go_only_by_their_own_names(local: Objects) -> None:
+    raw = add(local, "raw", "raw")
+    every = chain(local, "a", 0, raw)
+    first = add(local, "annotation", "first", every["clean"], every["labels"])
+    second = add(local, "annotation", "second", every["clean"], every["labels"], first)
+    network = add(local, "segmenter", "network", first, second)
+    local.put("progress/segmenter/half/state.pt", b"hours")
+    for start in ("alabels", "raw"):
+        planned = collecting.plan_removal(local, [start])
+        assert not {"first", "second", "network", "half"} & set(keys(planned))
+        collecting.collect(local, planned)
+    assert local.exists("progress/segmenter/half/state.pt")
+    assert {one.key for one in records.listing(local)} == {"first", "second", "network"}
+    assert records.lineage(local, network) == [network, first, second]
+    assert [one.what for one in checking.check_store(local, older_than=timedelta(days=1)).problems] == []
+    assert keys(collecting.plan_removal(local, ["first"])) == ["first"]
+
+
 def test_an_artifact_whose_record_is_damaged_can_be_named(local: Objects) -> None:
     raw = add(local, "raw", "raw")
     chain(local, "a", 0, raw)
