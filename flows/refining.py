@@ -62,6 +62,7 @@ def refine_train(
         pairs=pairs,
         settings=settings.refine,
         tracking=tracking,
+        resources=settings.resources,
         champion=standing,
     )
     if target is not None:

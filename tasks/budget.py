@@ -30,3 +30,13 @@ def check(what: str, per_px: int, shape_yx: Sequence[int], resources: Resources)
             f"{resources.workers} workers has {share / 2**20:,.0f} MiB; raise resources.memory_bytes to "
             f"{needed * resources.workers} or lower resources.workers"
         )
+
+
+def check_bytes(what: str, held_bytes: int, resources: Resources) -> None:
+    """Raise MemoryBudgetError if what one process holds at once, beside its libraries, does not fit."""
+    needed = BASE_BYTES + held_bytes
+    if needed > resources.memory_bytes:
+        raise MemoryBudgetError(
+            f"{what} need {needed / 2**20:,.0f} MiB at once, resources.memory_bytes allows "
+            f"{resources.memory_bytes / 2**20:,.0f} MiB; raise it to {needed} or more, or give fewer pictures"
+        )

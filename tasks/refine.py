@@ -26,8 +26,9 @@ from tasks.models.refining_batches import LabelledPlane
 from tasks.models.refining_scores import EarlyStop, FlowMaps, Score, scores
 from tasks.networks import Base, in_use, open_base, read_network
 from tasks.refine_data import Split, annotations_of, digest_of, split
+from tasks.refine_memory import check_learning, check_stored
 from tasks.refine_settings import RefineSettings
-from tasks.settings import question
+from tasks.settings import Resources, question
 from tasks.stage import Handle, Outcome, Question, folder, produce
 from tasks.tracking import Run, tracked_run
 from tasks.tracking.champions import Champion, mark_key
@@ -90,14 +91,17 @@ def refine_segmenter(
     pairs: str | None,
     settings: RefineSettings,
     tracking: Tracking,
+    resources: Resources,
     champion: Champion | None = None,
 ) -> Handle:
     """Teach a network all annotations of a store, and those of a folder of pictures with masks."""
     objects = open_store(store)
     standing = list(standing_annotations(objects).values())
+    check_stored(objects, standing, resources)
     annotations = annotations_of(objects, standing, Path(pairs) if pairs else None)
     parts = split(annotations, settings)
     base = open_base(objects, settings, champion)
+    check_learning(parts.learning, [*parts.watched, *parts.held_out], base.net, settings, resources)
     asked = Question(
         "segmenter",
         tracking.experiment,

@@ -76,6 +76,14 @@ def median_diameter_px(labels_yx: NDArray[np.integer]) -> float:
     return float(np.median(np.sqrt(areas * 4 / np.pi))) if areas.size else 0.0
 
 
+def scaled_shape(plane: LabelledPlane, diameter_px: float) -> tuple[int, int]:
+    """Shape of a picture whose nuclei were brought to a diameter; its own where there are none."""
+    own_px = median_diameter_px(plane.labels_yx)
+    factor = diameter_px / own_px if own_px else 1.0
+    height, width = (max(1, round(side * factor)) for side in plane.labels_yx.shape)
+    return height, width
+
+
 def scaled(plane: LabelledPlane, diameter_px: float) -> ScaledPlane:
     """Bring a picture's intensities to [0, 1] or so and its nuclei to a diameter.
 
@@ -90,10 +98,9 @@ def scaled(plane: LabelledPlane, diameter_px: float) -> ScaledPlane:
     low, *highs = np.percentile(image, (LOW_PERCENTILE, *HIGH_PERCENTILES))
     spans = np.maximum(np.array(highs) - low, 1e-6 * max(abs(low), 1.0))
     image = (image - np.float32(low)) / np.float32(spans[0])
-    own_px = median_diameter_px(labels)
-    factor = diameter_px / own_px if own_px else 1.0
-    size = [max(1, round(side * factor)) for side in image.shape[::-1]]
-    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    height, width = scaled_shape(plane, diameter_px)
+    size = (width, height)
+    smooth = cv2.INTER_AREA if image.size > height * width else cv2.INTER_LINEAR
     return ScaledPlane(
         np.asarray(cv2.resize(image, size, interpolation=smooth), np.float32),
         np.asarray(

@@ -16,7 +16,7 @@ from tasks.refine_data import split
 from tasks.refine_settings import RefineSettings
 from tasks.simulated_pictures import simulated_planes
 from tasks.stage import folder
-from tests.support import dies_at, write_tiff
+from tests.support import SERIAL, dies_at, write_tiff
 
 TINY = RefineSettings(
     base="scratch", widths=(4, 8), diameter_px=12.0, steps=6, batch_size=2, crop_px=32, learning_rate=1e-3,
@@ -61,8 +61,10 @@ def without_mlflow_models(monkeypatch):
     monkeypatch.setattr("tasks.refine.log_network", lambda *_: next(versions))
 
 
-def train(store, tracking, settings=TINY, **options):
-    return refine_segmenter.fn(store=store.url, pairs=None, settings=settings, tracking=tracking, **options)
+def train(store, tracking, settings=TINY, resources=SERIAL, **options):
+    return refine_segmenter.fn(
+        store=store.url, pairs=None, settings=settings, tracking=tracking, resources=resources, **options
+    )
 
 
 # --- what is learned from
@@ -175,7 +177,7 @@ def test_pictures_of_no_store(store, tracking, tmp_path, without_mlflow_models):
         write_tiff(tmp_path / "pairs" / f"p{number}.tif", yx)
         write_tiff(tmp_path / "pairs" / f"p{number}_masks.tif", labels.astype(np.uint8))
     made = refine_segmenter.fn(
-        store=store.url, pairs=str(tmp_path / "pairs"), settings=TINY, tracking=tracking
+        store=store.url, pairs=str(tmp_path / "pairs"), settings=TINY, tracking=tracking, resources=SERIAL
     )
     assert made.counts["learning_pictures"] + made.counts["watched_pictures"] == 2
     assert made.counts["held_out_nuclei"] == 4
