@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flows.inputs import find_inputs
@@ -9,11 +10,16 @@ from storage.arrays import power_of_two_shards
 from storage.sources.base import Acquisition
 from storage.sources.discovery import open_acquisition
 from tasks import budget
+from tasks.flow_maps import AT_ONCE
 from tasks.kernels.geometry import rotated_shape
+from tasks.models.device import gpu_count
+from tasks.models.network import NetworkSegmenter
+from tasks.models.networks import seconds_a_patch
 from tasks.parts import largest_part, unit_count
 from tasks.preprocess_settings import Off, RotationFixed
-from tasks.settings import PreprocessSettings, Settings
-from tasks.tiles import make_segmenter
+from tasks.segment_settings import Network
+from tasks.settings import PreprocessSettings, SegmentSettings, Settings
+from tasks.tiles import AnySegmenter, make_segmenter
 
 STEPS_A_PLANE = 2  # segment: facts; extract: at least one
 STEPS_A_TILE = 4  # label, pair, renumber, measure
@@ -24,6 +30,7 @@ def plan_run(inputs: Sequence[str], settings: Settings) -> dict[str, Any]:
     found = find_inputs(inputs, settings.ingest, quietly=True)
     planned = [_plan_acquisition(one.acquisition, settings) for one in found]
     resources = settings.resources
+    patches = sum(one["patches"] for one in planned)
     peak = max(one["peak_bytes"] for one in planned) * resources.workers
     return {
         "key": None,
@@ -34,12 +41,14 @@ def plan_run(inputs: Sequence[str], settings: Settings) -> dict[str, Any]:
             "frames": sum(one["shape"][0] for one in planned),
             "raw_bytes": sum(one["raw_bytes"] for one in planned),
             "clean_bytes": sum(one["clean_bytes"] for one in planned),
+            "patches": patches,
         },
         "metrics": {
             "workers": resources.workers,
             "peak_bytes": peak,
             "memory_bytes": resources.memory_bytes,
             "fits": peak <= resources.memory_bytes,
+            "network_s": _network_s(patches, settings),
         },
         "reused": False,
         "acquisitions": planned,
@@ -61,23 +70,70 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
     raw_units = (
         t * c * z * math.prod(-(-s // e) for s, e in zip((height, width), raw_shards[-2:], strict=True))
     )
-    halo = 2 * make_segmenter(settings.segment, pixel_size_um or settings.ingest.pixel_size_um).halo_px
-    tile = [min(size, settings.segment.tile_px) + halo for size in clean]
+    segmenter = make_segmenter(settings.segment, pixel_size_um or settings.ingest.pixel_size_um)
+    tile = [min(size, settings.segment.tile_px) + 2 * segmenter.halo_px for size in clean]
+    network = _Network.of(segmenter, clean, settings.segment)
     return {
         "name": acquisition.name,
         "shape": list(shape),
         "dtype": dtype.name,
         "units": raw_units
         + min(times, settings.preprocess.looked_at)
-        + planes * (unit_count(clean, settings.preprocess) + STEPS_A_PLANE + STEPS_A_TILE * tiles),
+        + planes * (unit_count(clean, settings.preprocess) + STEPS_A_PLANE + STEPS_A_TILE * tiles)
+        + planes * math.ceil(network.patches / AT_ONCE)
+        + min(times, network.looks),
+        "patches": planes * network.patches,
         "raw_bytes": math.prod(shape) * dtype.itemsize,
         "clean_bytes": planes * math.prod(clean) * 4,
         "peak_bytes": max(
             budget.unit_bytes(budget.INGEST, (height, width)),
             budget.unit_bytes(budget.PREPROCESS, largest_part((height, width), settings.preprocess)),
             budget.unit_bytes(budget.SEGMENT, tile),
+            network.peak_bytes,
         ),
     }
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What a network is shown of one plane; nothing where a threshold segments.
+
+    Attributes
+    ----------
+    patches
+        How many; where the diameter is looked for, as if nuclei had that which the network knows.
+    looks
+        Frames in which the diameter is looked for.
+    peak_bytes
+        Memory of one patch in a worker.
+    """
+
+    patches: int = 0
+    looks: int = 0
+    peak_bytes: int = 0
+
+    @classmethod
+    def of(cls, segmenter: AnySegmenter, plane: tuple[int, int], settings: SegmentSettings) -> "_Network":
+        if not isinstance(segmenter, NetworkSegmenter) or not isinstance(settings.method, Network):
+            return cls()
+        network = segmenter.network
+        sought = segmenter.diameter_px is None and not network.any_diameter
+        patches = segmenter.patches(plane, segmenter.diameter_px or network.diameter_px)
+        return cls(
+            len(patches.places),
+            settings.method.looked_at if sought else 0,
+            budget.unit_bytes(network.bytes_a_px, (network.patch_px,) * 2),
+        )
+
+
+def _network_s(patches: int, settings: Settings) -> float | None:
+    """Return how long the network takes for all patches, by that of one here; None where none is asked."""
+    if not patches:
+        return None
+    segmenter, resources = make_segmenter(settings.segment, None), settings.resources
+    assert isinstance(segmenter, NetworkSegmenter)
+    at_once = 1 if resources.compute == "serial" else min(resources.workers, gpu_count() or resources.workers)
+    return round(patches * seconds_a_patch(segmenter.network) / at_once, 1)
 
 
 def _largest_clean_plane(height: int, width: int, settings: PreprocessSettings) -> tuple[int, int]:

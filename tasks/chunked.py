@@ -32,6 +32,7 @@ QUIET = {
 }
 GPU = "GPU"  # the Dask resource: what a worker has of it, such as `dask worker --resources GPU=1`
 IN_FLIGHT = 3  # tasks a worker holds or waits for: enough to hide the round trip, few enough to bound memory
+WORKERS_START_WITHIN_S = 120
 AT_ONCE = 8  # units of a task where there are many: a task costs Dask 10 ms, a quarter of an ingested plane
 
 
@@ -240,19 +241,35 @@ def _connect(resources: Resources) -> Any:
     from dask import config
     from distributed import Client, LocalCluster
 
+    from tasks.models.device import gpu_count
+
     if resources.compute != "local":
         return Client(resources.compute, timeout=30, set_as_default=False)
     spawn = {**config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
     with config.set(QUIET | {"distributed.nanny.pre-spawn-environ": spawn}):
         cluster = LocalCluster(
-            n_workers=resources.workers,
+            n_workers=0,
             threads_per_worker=1,
             memory_limit=int(resources.memory_bytes / resources.workers),
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,  # what a unit raises is raised here again
         )
-    return Client(cluster, set_as_default=False)
+        _add_workers(cluster, resources.workers, gpu_count())
+    client = Client(cluster, set_as_default=False)
+    client.wait_for_workers(resources.workers, timeout=WORKERS_START_WITHIN_S)
+    return client
+
+
+def _add_workers(cluster: Any, workers: int, gpus: int) -> None:
+    """Start workers of a local cluster, the first with a GPU each as far as there are GPUs."""
+    plain = cluster.new_spec
+    for number in range(workers):
+        mine = {}
+        if number < gpus:
+            mine = {"resources": {GPU: 1}, "env": {"CUDA_VISIBLE_DEVICES": str(number)}}
+        cluster.new_spec = {**plain, "options": plain["options"] | mine}
+        cluster.scale(number + 1)
 
 
 @dataclass

@@ -110,8 +110,11 @@ def _print_record(record: Any, chain: dict[str, Any]) -> None:
 
 def _grow(tree: Tree, record: Any, chain: dict[str, Any]) -> None:
     for parent in record.parents:
-        made_from = chain[parent.key]
-        _grow(tree.add(_leaf(made_from)), made_from, chain)
+        made_from = chain.get(parent.key)
+        if made_from is None:
+            tree.add(f"{parent.kind} {parent.key[:12]}  (removed)")
+        else:
+            _grow(tree.add(_leaf(made_from)), made_from, chain)
 
 
 def _leaf(record: Any) -> str:
@@ -121,6 +124,8 @@ def _leaf(record: Any) -> str:
 @command
 def plan(inputs: InputsArgument, common: Common) -> None:
     """Say what a run would do: units, bytes and peak memory. Reads headers only and computes nothing.
+
+    If a network segments, it is shown one empty patch, to say how long all of them take.
 
     Example: chipcyte plan recordings/
     """
@@ -149,3 +154,9 @@ def _print_plan(found: dict[str, Any]) -> None:
         f"allowed {budget['memory_bytes'] / 2**20:,.0f} MiB: {'fits' if budget['fits'] else 'does NOT fit'}",
         soft_wrap=True,
     )
+    if budget["network_s"] is not None:
+        patches = found["counts"]["patches"]
+        out.print(
+            f"{patches:,} patches for the network, about {budget['network_s']:,.0f} s of this machine",
+            soft_wrap=True,
+        )

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tasks.models.device import fitting
+
 _TRAINED_PX = 256  # edge of the images these transformers know
 _TRAINED_DIAMETER_PX = 30.0
 _OVERLAP_PX = 52  # a tenth on each side, as the package itself takes it
 _BYTES_A_PX = 16_000
-_AT_ONCE = {"cpu": 1}
 _UNREADABLE = (KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, EOFError)
 _MOST_AT_ONCE = 8
 
@@ -66,7 +67,7 @@ class Cellpose4Network:
         return cls(name, digest, model.net.eval(), device)
 
     def maps(self, nyx: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: D102
-        at_once = _AT_ONCE.get(self.device.type, _MOST_AT_ONCE)
+        at_once = fitting(self.device, nyx[0].size * _BYTES_A_PX, _MOST_AT_ONCE)
         parts = [self._maps(nyx[start : start + at_once]) for start in range(0, len(nyx), at_once)]
         return np.concatenate(parts)
 

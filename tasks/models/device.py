@@ -17,6 +17,24 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def gpu_count() -> int:
+    """How many GPUs this process may use; does not wake them."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return int(torch.backends.mps.is_available())
+
+
+def fitting(device: torch.device, each_bytes: int, most: int) -> int:
+    """How many images a device computes at once: what half its free memory holds; a CPU takes one."""
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+    elif device.type == "mps":
+        free_bytes = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    else:
+        return 1
+    return max(1, min(most, free_bytes // 2 // each_bytes))
+
+
 def fast_precision(device: torch.device) -> Precision:
     """Numbers in which a device multiplies fastest: bfloat16 where it has units for them, else float32."""
     if device.type == "cuda":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from tasks.models.cellpose_checkpoints import Cellpose4Error, load_cellpose
 from tasks.models.cellpose_fused import fused
 from tasks.models.cellpose_net import DEFAULT_DIAMETER_PX, OUTPUT_MAPS, ResidualUNet, inference
-from tasks.models.device import choose_device
+from tasks.models.device import choose_device, fitting
 
 FLOW_SCALE = 5.0
 """Networks of Cellpose's kind are trained on this many times the unit flows."""
@@ -92,7 +93,10 @@ class FlowNetwork(Protocol):
 
 @dataclass(frozen=True)
 class ConvolutionalNetwork:
-    """A network of the architecture of Cellpose 1 to 3; see `FlowNetwork`."""
+    """A network of the architecture of Cellpose 1 to 3; see `FlowNetwork`.
+
+    It moves to the device with the first image: workers that only follow flows need no GPU.
+    """
 
     name: str
     digest: str
@@ -118,7 +122,7 @@ class ConvolutionalNetwork:
 
     def maps(self, nyx: NDArray[np.float32]) -> Maps:  # noqa: D102
         n, height, width = nyx.shape
-        at_once = self._at_once(height * width)
+        at_once = fitting(self.device, height * width * self.bytes_a_px, _MOST_AT_ONCE)
         found = np.empty((n, OUTPUT_MAPS, height, width), np.float32)
         for start in range(0, n, at_once):
             found[start : start + at_once] = self._maps(nyx[start : start + at_once])
@@ -129,16 +133,9 @@ class ConvolutionalNetwork:
         ncyx = torch.zeros((n, self.net.config.in_channels, height, width))
         ncyx[:, 0] = torch.from_numpy(nyx)
         with inference(self.device):
-            maps = self.net(ncyx.to(self.device, memory_format=torch.channels_last)).maps_ncyx
+            maps = self.net.to(self.device)(ncyx.to(self.device, memory_format=torch.channels_last)).maps_ncyx
         found: Maps = maps.cpu().numpy()
         return found
-
-    def _at_once(self, pixels: int) -> int:
-        """How many images the device's memory holds; the CPU is as fast with one at a time."""
-        if self.device.type != "cuda":
-            return 1
-        free_bytes, _ = torch.cuda.mem_get_info(self.device)
-        return max(1, min(_MOST_AT_ONCE, free_bytes // 2 // (pixels * self.bytes_a_px)))
 
 
 def load_network(name: str) -> FlowNetwork:
@@ -157,6 +154,17 @@ def load_network(name: str) -> FlowNetwork:
     """
     path = network_path(name)
     return _loaded(name, path, path.stat().st_mtime_ns)
+
+
+def seconds_a_patch(network: FlowNetwork) -> float:
+    """Time of one patch by itself, s, measured here: the shorter of two, for the first one warms up."""
+    nyx = np.zeros((1, network.patch_px, network.patch_px), np.float32)
+    taken = []
+    for _ in range(2):
+        began = time.perf_counter()
+        network.maps(nyx)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def cellpose_models() -> Path:
@@ -198,7 +206,7 @@ def _loaded(name: str, path: Path, _: int) -> FlowNetwork:
     diameter_px = float(net.diam_mean)
     if path.name.startswith("nucleitorch") and diameter_px == DEFAULT_DIAMETER_PX:
         diameter_px = NUCLEI_DIAMETER_PX
-    return ConvolutionalNetwork(name, digest, diameter_px, fused(net).to(device), device)
+    return ConvolutionalNetwork(name, digest, diameter_px, fused(net), device)
 
 
 def _cellpose4(name: str, path: Path, digest: str, device: torch.device) -> FlowNetwork:

@@ -4,9 +4,12 @@ import pytest
 from flows.planning import plan_run
 from storage import images, layout
 from storage.sources.tiff import TiffSource
-from tasks import parts
+from tasks import budget, parts
+from tasks.models.cellpose_checkpoints import save_cellpose
+from tasks.models.cellpose_net import CellposeConfig, seeded_cellpose
+from tasks.models.networks import load_network
 from tasks.preprocess_settings import RotationFixed
-from tasks.settings import PreprocessSettings, Resources, Settings
+from tasks.settings import PreprocessSettings, Resources, SegmentSettings, Settings
 from tests.support import QUICK, write_tiff
 
 
@@ -43,6 +46,61 @@ def test_units_are_those_that_are_computed_where_nothing_is_turned(store, tmp_pa
     made = carry(store, found_in(path)[0], settings)
     computed = sum(one.units_done for one in made.made)
     assert computed <= plan["counts"]["units"] <= computed + 1  # no pairs of a single tile
+
+
+@pytest.fixture
+def network(tmp_path):
+    """The settings of a network with drawn weights, whose nuclei are 20 px wide."""
+    net = seeded_cellpose(CellposeConfig(in_channels=2, widths=(4, 8)), seed=4)
+    net.diam_mean.fill_(20.0)
+    path = tmp_path / "tiny.pt"
+    path.write_bytes(save_cellpose(net))
+    return {"kind": "network", "model": str(path)}
+
+
+def with_network(method, **resources):
+    still = PreprocessSettings(rotation={"kind": "off"}, denoise={"kind": "off"})
+    changed = {"preprocess": still, "segment": SegmentSettings(method=method)}
+    if resources:
+        changed["resources"] = Resources(**resources)
+    return QUICK.model_copy(update=changed)
+
+
+def test_a_network_counts_its_patches_units_and_looks(network, store, tmp_path):
+    from tests.support import carry, found_in
+
+    rng = np.random.default_rng(0)
+    path = write_tiff(tmp_path / "two.tif", rng.integers(0, 999, (2, 96, 110), np.uint16))
+    settings = with_network(network)
+    made, plan = carry(store, found_in(path)[0], settings), planned(path, settings)
+    computed = sum(one.units_done for one in made.made)
+    assert computed <= plan["counts"]["units"] <= computed + 3 * 2  # no pairs of single tiles, no cells
+    assert plan["counts"]["patches"] == 2
+    assert plan["metrics"]["network_s"] >= 0
+    told = with_network(network | {"diameter_px": 1.0})  # so the plane grows twentyfold
+    many = planned(path, told)["counts"]
+    assert many["patches"] > plan["counts"]["patches"]
+
+
+def test_the_patch_of_a_network_needs_memory_and_all_of_them_time(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.planning.seconds_a_patch", lambda _: 3.0)
+    path = write_tiff(tmp_path / "a.tif", np.zeros((8, 64, 64), np.uint16))
+    found = planned(path, with_network(network, compute="local", workers=4))
+    wide = load_network(str(_wide(tmp_path)))
+    assert found["metrics"]["network_s"] == 8 * 3.0 / 4
+    monkeypatch.setattr("flows.planning.gpu_count", lambda: 1)
+    one_gpu = planned(path, with_network(network, compute="local", workers=4))
+    assert one_gpu["metrics"]["network_s"] == 8 * 3.0
+    peak = planned(path, with_network(network | {"model": str(_wide(tmp_path))}))["metrics"]["peak_bytes"]
+    assert peak == budget.unit_bytes(wide.bytes_a_px, (wide.patch_px,) * 2)
+    assert planned(path)["metrics"]["network_s"] is None
+
+
+def _wide(folder):
+    path = folder / "wide.pt"
+    if not path.exists():
+        path.write_bytes(save_cellpose(seeded_cellpose(CellposeConfig(2, (128, 128)), seed=0)))
+    return path
 
 
 def test_frames_of_several_shards_are_counted_once_a_pass(tmp_path, monkeypatch):

@@ -146,6 +146,27 @@ def test_few_units_are_in_flight_however_many_wait(two_workers, store, monkeypat
     assert widest == IN_FLIGHT * 2
 
 
+def tells_its_worker(unit: Number) -> Done:
+    from distributed import get_worker
+
+    worker = get_worker()
+    return Done([worker.address, os.environ.get("CUDA_VISIBLE_DEVICES")], {})
+
+
+def test_a_local_worker_for_each_gpu_has_it_and_takes_the_work_for_gpus(store, monkeypatch):
+    monkeypatch.setattr("tasks.models.device.gpu_count", lambda: 1)
+    resources = Resources(compute="local", workers=2, memory_bytes=3 * 2**30)
+    try:
+        units = run_units(tells_its_worker, NUMBERS, ledger=ledger(store), resources=resources, gpu=True)
+        workers = chunked._clients.get(resources).scheduler_info()["workers"]
+    finally:
+        chunked.close()
+    assert sorted(one["resources"].get("GPU", 0) for one in workers.values()) == [0, 1]
+    ((address, visible),) = {tuple(result) for result in units.results}
+    assert workers[address]["resources"] == {"GPU": 1}
+    assert visible == "0"
+
+
 @pytest.mark.parametrize("count", [0, 1, 5, 40, 1000])
 def test_tasks_hold_several_units_and_single_ones_at_the_end(count):
     units = [Number(value) for value in range(count)]

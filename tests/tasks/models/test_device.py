@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tasks.models.device import choose_device, reproducible_kernels
+from tasks.models.device import choose_device, fitting, gpu_count, reproducible_kernels
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,26 @@ def test_the_best_device_present_is_chosen(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert choose_device().type == expected
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(3, False, 3), (0, True, 1), (0, False, 0)])
+def test_gpus_are_counted(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, expected: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert gpu_count() == expected
+
+
+@pytest.mark.parametrize(("free_bytes", "expected"), [(2**30, 8), (900, 4), (150, 1), (0, 1)])
+def test_a_batch_takes_half_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch, free_bytes: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_bytes, 2**34))
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: free_bytes + 50)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 50)
+    for name in ("cuda", "mps"):
+        assert fitting(torch.device(name), 100, 8) == expected
+    assert fitting(torch.device("cpu"), 100, 8) == 1
 
 
 def test_cudnn_is_deterministic_inside_and_as_before_outside() -> None:
