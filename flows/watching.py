@@ -209,6 +209,11 @@ def watch_once(*, inbox: str, store: str, settings: Settings) -> list[Event]:
     """Look into an inbox once, wait for the quiet period, and take what is complete then.
 
     What is still being written is left to the next time. This is the flow to put on a schedule.
+
+    Args:
+        inbox: Folder or s3://bucket/prefix in which recordings arrive. Its files are never moved or changed.
+        store: Folder or s3:// of the store; made if there is none.
+        settings: As in a settings file; those left out keep their defaults.
     """
     return watch_plainly(open_watcher(inbox, store, settings))
 
