@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 export CHIPCYTE_HOME ?= $(CURDIR)/.chipcyte
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench down clean lock
+.PHONY: help setup demo test test-all lint types bench docs down clean lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ types: $(STAMP) ## Check types, strictly
 bench: $(STAMP) ## Run the benchmarks against peers (NAME=extract for one)
 	$(BIN)/python -m tests.benchmarks $(NAME)
 
+docs: $(STAMP) ## Build the documentation into site/ (read it with `python -m http.server -d site`)
+	$(BIN)/mkdocs build --strict --quiet
+
 down: $(STAMP) ## Stop the Prefect and MLflow servers that the demo started
 	$(BIN)/chipcyte down
 
@@ -47,5 +50,5 @@ clean: down ## Remove the demo's data; the environment stays
 	rm -rf demo .chipcyte
 
 lock: ## Resolve the lock file anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra docs --universal --generate-hashes --python-version 3.11 \
 	  --fork-strategy fewest --constraint deployments/lock-constraints.txt --no-header --output-file requirements.lock

@@ -24,6 +24,8 @@ def demo(
     """Simulate a small experiment and run the whole pipeline on it.
 
     Run it again: it computes nothing twice.
+
+    Example: chipcyte demo --folder demo
     """
     began = time.monotonic()
     recordings = folder / f"recordings-{seed}"

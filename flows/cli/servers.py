@@ -13,7 +13,10 @@ PortOption = Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the usu
 
 @command
 def up(common: Common, prefect_port: PortOption = None, mlflow_port: PortOption = None) -> None:
-    """Start the Prefect and MLflow servers, or find those that run."""
+    """Start the Prefect and MLflow servers, or find those that run.
+
+    Example: chipcyte up --prefect-port 4300
+    """
     from flows import services
     from flows.environment import home_folder
 
@@ -40,7 +43,10 @@ def _print_servers(found: dict[str, Any]) -> None:
 
 @command
 def down(common: Common) -> None:
-    """Stop the Prefect and MLflow servers that chipcyte started. Nothing they stored is lost."""
+    """Stop the Prefect and MLflow servers that chipcyte started. Nothing they stored is lost.
+
+    Example: chipcyte down
+    """
     from flows import services
     from flows.environment import home_folder
 
@@ -58,7 +64,10 @@ def down(common: Common) -> None:
 
 @command
 def status(common: Common) -> None:
-    """Show the servers, the computing device, the versions and the store."""
+    """Show the servers, the computing device, the versions and the store.
+
+    Example: chipcyte status --store /data/store
+    """
     from flows import services
     from flows.environment import home_folder
     from storage import records

@@ -116,7 +116,9 @@ def gc(
     Corrected masks and networks that learned from them stay unless they are named themselves. Run it while
     nothing else runs: it cannot know what a run is about to use.
 
-    Examples: chipcyte gc --older-than 90 --store /data/store; chipcyte gc 3f9a --store /data/store
+    Example: chipcyte gc --older-than 90 --store /data/store
+
+    Example: chipcyte gc 3f9a --store /data/store
     """
     from storage import collecting
     from storage.errors import InputError
