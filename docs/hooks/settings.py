@@ -103,7 +103,7 @@ def _section(models: Schema, model: str, place: str, given: Mapping[str, Any]) -
 
 def _setting(models: Schema, place: str, name: str, field: Schema) -> Setting:
     unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
-    accepts = ", ".join(_accepted(models, field)) + (f"; in {unit}" if unit else "")
+    accepts = ", ".join(_accepted(models, field)).replace(", kind ", ", ") + (f"; in {unit}" if unit else "")
     inside = f"See [{place}.{name}](#{anchor(f'{place}.{name}')})." if _models(field) else ""
     text = " ".join([_plain(field.get("description", "")), inside]).strip()
     return Setting(name, _default(field), accepts, text)

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from itertools import pairwise
 
 import pytest
 from typer.main import get_command
@@ -15,7 +14,7 @@ from tests.support import ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 WRITTEN = re.compile(r"`(chipcyte [^`]+)`")
-SETTING = re.compile(r"`--set '?([a-z_.]+=[^`']+)'?`")
+SETTING = re.compile(r"--set '?([a-z_.]+=[^`' ]+)")
 
 
 def ids(path):
@@ -26,7 +25,8 @@ def typed(page):
     """Every command line of chipcyte's in a page, in its blocks and in its text."""
     for language, _, text in blocks(page):
         if language == "bash":
-            yield from (line for line in text.splitlines() if line.startswith("chipcyte "))
+            whole = text.replace("\\\n", "")
+            yield from (line for line in whole.splitlines() if line.startswith("chipcyte "))
     yield from WRITTEN.findall(page.read_text())
 
 
@@ -50,9 +50,7 @@ def test_settings_in_a_page_are_accepted(page, tmp_path):
         if language == "toml":
             path.write_text(text)
             load_settings(path)
-    given = [shlex.split(line, comments=True) for line in typed(page)]
-    pairs = [word for words in given for flag, word in pairwise(words) if flag == "--set"]
-    pairs += SETTING.findall(page.read_text())
+    pairs = SETTING.findall(page.read_text())
     load_settings(None, dict(_assignment(pair) for pair in pairs))
 
 

@@ -61,7 +61,7 @@ def test_every_setting_has_a_default_what_it_accepts_and_a_sentence():
 def test_known_rows_of_the_page():
     page = settings.page()
     assert "| `epochs` | `20` | whole number at least 1 | Passes over the training patches. |" in page
-    assert '| `contrast` | `kind = "profile"` | kind `profile`, kind `clahe`, kind `off` |' in page
+    assert '| `contrast` | `kind = "profile"` | kind `profile`, `clahe`, `off` |' in page
     assert "| `scan_interval_s` | `10` | number above 0; in s |" in page
     assert r"Names of planes, as \{position\}\_\{t\}" in page
 
