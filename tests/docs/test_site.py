@@ -35,7 +35,7 @@ def site(tmp_path_factory):
     result = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", out],
         cwd=ROOT,
-        env={**os.environ, **proxies, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **proxies, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
         capture_output=True,
         text=True,
         check=False,
