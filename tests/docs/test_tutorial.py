@@ -43,7 +43,7 @@ def test_every_block_is_of_a_kind_that_is_run_or_compared():
 
 
 @pytest.mark.services
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_tutorial_does_what_it_says(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "CHIPCYTE_"))}
     environment = {
