@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 export CHIPCYTE_HOME ?= $(CURDIR)/.chipcyte
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench docs down clean lock
+.PHONY: help setup demo test test-all lint types bench docs down clean audit lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ down: $(STAMP) ## Stop the Prefect and MLflow servers that the demo started
 
 clean: down ## Remove the demo's data; the environment stays
 	rm -rf demo .chipcyte
+
+audit: $(STAMP) ## Look for known weaknesses of what is installed (asks pypi.org)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
 
 lock: ## Resolve the lock file anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --extra docs --universal --generate-hashes --python-version 3.11 \

@@ -1,5 +1,6 @@
 """An inbox: what lies in a folder or below an S3 prefix. Names, sizes and times come from listings alone."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,12 @@ import obstore
 
 from storage.backends import FAULTS, backend, reason
 from storage.errors import BusyError, MissingInputError, StoreError
+from storage.names import inside, is_plain
 from storage.objects import MARKER, normal_url
 from storage.sources.folders import FILE_NAMES
 from storage.sources.plates import TIME_FOLDER, Z_FOLDER
 
+log = logging.getLogger("chipcyte")
 RECORDINGS = (*FILE_NAMES, ".png")
 SAMPLES = "samples.csv"
 ASIDES = (SAMPLES, ".htd")  # what readers look for beside recordings
@@ -86,9 +89,10 @@ class FolderInbox:
     """A local folder. Its files are read where they lie."""
 
     url: str
+    strays: set[str] = field(default_factory=set, compare=False)
 
     def snapshot(self, *, recursive: bool) -> Snapshot:
-        """Walk the folder: links are followed, each real folder once; hidden names and stores left out."""
+        """Walk the folder, each real folder once; hidden names, stores and links out of it are left out."""
         if not Path(self.url).is_dir():
             raise StoreError(f"the inbox {self.url} has gone; bring the disk or folder back")
         found: Snapshot = {}
@@ -115,7 +119,7 @@ class FolderInbox:
         folders = []
         for entry in entries:
             path = f"{place}/{entry.name}" if place else entry.name
-            if not _visible(path):
+            if not _visible(path) or (entry.is_symlink() and self._leads_out(path)):
                 continue
             try:
                 if entry.is_dir():
@@ -126,6 +130,15 @@ class FolderInbox:
             except OSError:
                 continue  # a link to itself, or gone since the folder was listed
         return folders
+
+    def _leads_out(self, path: str) -> bool:
+        """Return whether a link ends outside the inbox: whoever may drop files could have anything read."""
+        end = Path(os.path.realpath(Path(self.url, path)))
+        leads_out = not end.is_relative_to(os.path.realpath(self.url))
+        if leads_out and path not in self.strays:
+            self.strays.add(path)
+            log.warning("%s leads out of the inbox and is left out; `chipcyte ingest` takes it by name", path)
+        return leads_out
 
     @contextmanager
     def fetched(self, unit: Unit) -> Iterator[Path]:  # noqa: ARG002 - all is here already
@@ -166,7 +179,7 @@ class PrefixInbox:
         stores = [one["path"].removesuffix(MARKER) for one in entries if one["path"].endswith(f"/{MARKER}")]
         for one in entries:
             path = one["path"]
-            if path.startswith(tuple(stores)) or not _visible(path):
+            if path.startswith(tuple(stores)) or not is_plain(path) or not _visible(path):
                 continue
             if path.lower().endswith(ASIDES):
                 asides.append(path)
@@ -193,7 +206,7 @@ class PrefixInbox:
         return True
 
     def _download(self, path: str, folder: Path) -> FileState | None:
-        target = folder / path
+        target = inside(folder, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             answer = obstore.get(backend(self.url), path)

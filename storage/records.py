@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from storage import layout
 from storage.arrays import Digests
 from storage.errors import DamagedStoreError, InputError, MissingInputError
 from storage.keys import canonical_json, digest_text
+from storage.names import is_plain
 from storage.objects import Objects
 
 KINDS = (
@@ -36,13 +37,23 @@ SELF_CONTAINED = ("annotation", "segmenter")  # hold all they need: what they we
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
 
+def _plain(text: str) -> str:
+    """Return a part of a path; a record that came from elsewhere must not lead out of its store."""
+    if text and not is_plain(text):
+        raise ValueError(f"{text!r} leads out of the store")
+    return text
+
+
+Plain = Annotated[str, AfterValidator(_plain)]
+
+
 class Reference(BaseModel):
     """The name of an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: str
-    key: str
+    kind: Plain
+    key: Plain
 
 
 class Record(BaseModel):
@@ -54,10 +65,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: str
-    key: str
+    kind: Plain
+    key: Plain
     name: str
-    path: str
+    path: Plain
     parents: tuple[Reference, ...] = ()
     settings: dict[str, Any] = {}
     algorithm: int = 1
@@ -149,7 +160,12 @@ def read_manifest(objects: Objects, record: Record) -> Digests:
         ) from error
     if digest_text(text) != record.digest:
         raise DamagedStoreError(f"the manifest of {record.kind} {record.key} does not match its record")
-    return {path: (int(size), str(digest)) for path, (size, digest) in json.loads(text).items()}
+    listed = {path: (int(size), str(digest)) for path, (size, digest) in json.loads(text).items()}
+    if strange := [path for path in listed if not is_plain(path)]:
+        raise DamagedStoreError(
+            f"the manifest of {record.kind} {record.key} names {strange[0]!r}, which leads out of the store"
+        )
+    return listed
 
 
 def find(objects: Objects, kind: str, key: str) -> Record | None:

@@ -8,19 +8,32 @@ from rich.table import Table
 
 from flows.cli.common import Common, command, out
 
-PortOption = Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the usual one, or the next free.")]
+PortOption = Annotated[int | None, typer.Option(help="Its port; the usual one, or the next free.")]
 
 
 @command
-def up(common: Common, prefect_port: PortOption = None, mlflow_port: PortOption = None) -> None:
+def up(
+    common: Common,
+    prefect_port: PortOption = None,
+    mlflow_port: PortOption = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on, such as 0.0.0.0; 127.0.0.1 unless given.")
+    ] = None,
+) -> None:
     """Start the Prefect and MLflow servers, or find those that run.
 
+    They listen on this machine alone. On any other address both ask for the user `chipcyte` and the
+    password in the variable CHIPCYTE_PASSWORD, which every later command needs as well. They speak plain
+    HTTP: where the network cannot be trusted, put a proxy with TLS before them.
+
     Example: chipcyte up --prefect-port 4300
+
+    Example: CHIPCYTE_PASSWORD="$(cat ~/.chipcyte-password)" chipcyte up --host 0.0.0.0
     """
     from flows import services
     from flows.environment import home_folder
 
-    servers = services.up(home_folder(), prefect_port, mlflow_port)
+    servers = services.up(home_folder(), prefect_port, mlflow_port, host)
     found = {
         "key": None,
         "uri": str(home_folder()),

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from flows.services import ports, processes
-from flows.services.recipes import Recipe
+from flows.services.access import Access, write_users
+from flows.services.recipes import LOCAL, MLFLOW, Recipe
 from flows.services.records import ServerRecord
 from storage.errors import ChipcyteError
 
@@ -37,13 +38,15 @@ class Launch:
         return self.record.url + self.recipe.health_path
 
 
-def launch(recipe: Recipe, home: Path, port: int) -> Launch:
+def launch(recipe: Recipe, home: Path, port: int, access: Access = LOCAL) -> Launch:
     """Start one server; returns at once."""
     recipe.folder(home).mkdir(parents=True, exist_ok=True)
     recipe.log(home).parent.mkdir(parents=True, exist_ok=True)
-    environment = recipe.full_environment(home, port, os.environ)
+    if recipe.name == MLFLOW.name:
+        write_users(access, recipe.folder(home))
+    environment = recipe.full_environment(home, port, os.environ, access)
     process = processes.spawn(
-        recipe.full_command(home, port),
+        recipe.full_command(home, port, access),
         environment={**environment, processes.MARK: processes.mark(home, recipe.name)},
         folder=recipe.folder(home),
         log=recipe.log(home),
@@ -53,10 +56,12 @@ def launch(recipe: Recipe, home: Path, port: int) -> Launch:
         pid=process.pid,
         created_s=psutil.Process(process.pid).create_time(),
         port=port,
-        url=recipe.url(port),
+        url=recipe.url(port, access),
         prefix=sys.prefix,
         version=recipe.version,
         network=processes.network_number(),
+        host=access.host,
+        protected=bool(access.password),
     )
     return Launch(recipe, record, process)
 
@@ -81,7 +86,7 @@ def wait_until_well(launches: list[Launch], home: Path, timeout_s: float = START
 
 def _check_hope(one: Launch, home: Path, *, late: bool, timeout_s: float) -> None:
     code = one.process.poll()
-    if code is not None and not ports.is_free(one.record.port):
+    if code is not None and not ports.is_free(one.record.port, one.record.host):
         owner = ports.holder(one.record.port)
         raise LostPortError(_failure(one, home, f"port {one.record.port} taken by another program{owner}"))
     if code is not None:

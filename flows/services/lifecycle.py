@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.services import ports, processes
+from flows.services.access import PASSWORD, Access, chosen_access, tell_clients
 from flows.services.launching import Launch, LostPortError, launch, wait_until_well
 from flows.services.recipes import MLFLOW, PREFECT, RECIPES, Recipe
 from flows.services.records import ServerRecord, locked, read_records, write_records
@@ -74,7 +75,9 @@ class ServerStatus:
     log: Path
 
 
-def up(home: Path, prefect_port: int | None = None, mlflow_port: int | None = None) -> Servers:
+def up(
+    home: Path, prefect_port: int | None = None, mlflow_port: int | None = None, host: str | None = None
+) -> Servers:
     """Make sure that both servers run, and start what does not.
 
     A server of this home answers and runs in this Python environment: it is reused. Otherwise what is left of
@@ -86,12 +89,15 @@ def up(home: Path, prefect_port: int | None = None, mlflow_port: int | None = No
     home
         Folder of databases, logs and state; made if missing.
     prefect_port, mlflow_port
-        Ports on 127.0.0.1; None takes 4200 and 5000, or the next free ones.
+        Ports; None takes 4200 and 5000, or the next free ones.
+    host
+        Address that new servers listen on; None takes that of those that ran, or 127.0.0.1. On any other than
+        127.0.0.1 a password is asked for, and on that too if `CHIPCYTE_PASSWORD` is set.
 
     Raises
     ------
     InputError
-        If a port was asked for and cannot be had.
+        If a port was asked for and cannot be had, or a password is wanted and not there.
     ChipcyteError
         If a server does not come up within two minutes; with the end of its log.
     """
@@ -102,8 +108,11 @@ def up(home: Path, prefect_port: int | None = None, mlflow_port: int | None = No
     own = [recipe for recipe in RECIPES if recipe.name not in given]
     with locked(home):
         records = read_records(home)
-        missing = [one for one in own if not _reusable(one, records.get(one.name), wanted[one.name])]
-        notes = _start_once_more_if_unlucky(missing, home, wanted, records)
+        access = _access(host, [records[one.name] for one in own if one.name in records])
+        missing = [one for one in own if not _reusable(one, records.get(one.name), wanted[one.name], access)]
+        notes = _start_once_more_if_unlucky(missing, home, wanted, records, access)
+    if own:
+        tell_clients(access)
     return _servers(given, records, started={recipe.name for recipe in missing}, notes=notes)
 
 
@@ -149,11 +158,29 @@ def _given_address(recipe: Recipe) -> str | None:
     return address if address != os.environ.get(CONNECTED + recipe.name.upper()) else None
 
 
-def _reusable(recipe: Recipe, record: ServerRecord | None, wanted_port: int | None) -> bool:
+def _access(host: str | None, records: list[ServerRecord]) -> Access:
+    """Return where new servers listen and what they ask for: as those before, unless told otherwise."""
+    before = records[0] if records else None
+    if before is not None and before.protected and not os.environ.get(PASSWORD):
+        raise InputError(
+            f"the servers of this home ask for a password; expected it in the variable {PASSWORD}, found "
+            "nothing there (or stop them with `chipcyte down`)"
+        )
+    return chosen_access(host or (before.host if before else ports.HOST))
+
+
+def _reusable(recipe: Recipe, record: ServerRecord | None, wanted_port: int | None, access: Access) -> bool:
     if record is None or (record.prefix, record.version) != (sys.prefix, recipe.version):
+        return False
+    if record.protected != bool(access.password):
         return False
     if not processes.answers(record, record.url + recipe.health_path):
         return False
+    if access.host != record.host:
+        raise InputError(
+            f"expected the {recipe.name} server on {access.host}, found it running on {record.host}; "
+            "stop it first (chipcyte down) or leave the host out"
+        )
     if wanted_port not in (None, record.port):
         raise InputError(
             f"expected the {recipe.name} server on port {wanted_port}, found it running at {record.url}; "
@@ -163,24 +190,26 @@ def _reusable(recipe: Recipe, record: ServerRecord | None, wanted_port: int | No
 
 
 def _start_once_more_if_unlucky(
-    recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str, ServerRecord]
+    recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str, ServerRecord], access: Access
 ) -> list[str]:
     """Start servers; two homes that start at one moment choose the same free port, and one of them loses."""
     try:
-        return _start(recipes, home, wanted, records)
+        return _start(recipes, home, wanted, records, access)
     except LostPortError:
-        return _start(recipes, home, wanted, records)
+        return _start(recipes, home, wanted, records, access)
 
 
-def _start(recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str, ServerRecord]) -> list[str]:
+def _start(
+    recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str, ServerRecord], access: Access
+) -> list[str]:
     """Start servers, write their records into `records` and the state file, and return notes."""
     for recipe in recipes:
         processes.stop(home, recipe.name, records.pop(recipe.name, None))
-    chosen, notes = _choose_ports(recipes, wanted)
+    chosen, notes = _choose_ports(recipes, wanted, access.host)
     launches: list[Launch] = []
     try:
         for recipe in recipes:
-            launches.append(launch(recipe, home, chosen[recipe.name]))
+            launches.append(launch(recipe, home, chosen[recipe.name], access))
             records[recipe.name] = launches[-1].record
             write_records(home, records)
         wait_until_well(launches, home)
@@ -192,16 +221,16 @@ def _start(recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str,
     return notes
 
 
-def _choose_ports(recipes: list[Recipe], wanted: Wanted) -> tuple[dict[str, int], list[str]]:
+def _choose_ports(recipes: list[Recipe], wanted: Wanted, host: str) -> tuple[dict[str, int], list[str]]:
     asked = {recipe.name: port for recipe in recipes if (port := wanted[recipe.name]) is not None}
     if len(set(asked.values())) < len(asked):
         raise InputError(f"expected two different ports, found {asked} for the servers; change one of them")
-    chosen = {name: ports.demand(port, name) for name, port in asked.items()}
+    chosen = {name: ports.demand(port, name, host) for name, port in asked.items()}
     notes = []
     for recipe in recipes:
         if recipe.name in chosen:
             continue
-        port = chosen[recipe.name] = ports.first_free(recipe.default_port, avoid=chosen.values())
+        port = chosen[recipe.name] = ports.first_free(recipe.default_port, chosen.values(), host)
         if port != recipe.default_port:
             taken = f"{recipe.default_port}{ports.holder(recipe.default_port)}"
             notes.append(f"port {taken} is in use, so the {recipe.name} server listens on {port}")

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: which are free, and who holds the others."""
+"""Ports of an address, 127.0.0.1 unless said: which are free, and who holds the others."""
 
 import os
 import socket
@@ -12,13 +12,14 @@ HOST = "127.0.0.1"
 TRIED_PORTS = 200
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = HOST) -> bool:
     """Whether a server could listen on this port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name == "posix":  # elsewhere this option would let the probe share a port that is in use
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -36,7 +37,7 @@ def holder(port: int) -> str:
     return ""
 
 
-def demand(port: int, server: str) -> int:
+def demand(port: int, server: str, host: str = HOST) -> int:
     """Return a port the user asked for.
 
     Raises
@@ -48,7 +49,7 @@ def demand(port: int, server: str) -> int:
         raise InputError(
             f"expected a port from 1 to 65535 for the {server} server, found {port}; choose another"
         )
-    if not is_free(port):
+    if not is_free(port, host):
         raise InputError(
             f"expected port {port} to be free for the {server} server, found it in use or not allowed"
             f"{holder(port)}; choose another port or leave the choice to chipcyte"
@@ -56,7 +57,7 @@ def demand(port: int, server: str) -> int:
     return port
 
 
-def first_free(default: int, avoid: Collection[int] = ()) -> int:
+def first_free(default: int, avoid: Collection[int] = (), host: str = HOST) -> int:
     """The default port, or the next one that is free and not in `avoid`.
 
     Raises
@@ -65,9 +66,9 @@ def first_free(default: int, avoid: Collection[int] = ()) -> int:
         If `TRIED_PORTS` ports from the default on are all taken.
     """
     for port in range(default, default + TRIED_PORTS):
-        if port not in avoid and is_free(port):
+        if port not in avoid and is_free(port, host):
             return port
     raise ChipcyteError(
-        f"expected a free port from {default} to {default + TRIED_PORTS - 1} on {HOST}, found none; "
+        f"expected a free port from {default} to {default + TRIED_PORTS - 1} on {host}, found none; "
         "end programs that listen there or name a port"
     )

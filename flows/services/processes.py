@@ -109,7 +109,7 @@ def stop(home: Path, name: str, record: ServerRecord | None) -> bool:
         members |= {first, *first.children(recursive=True)}
     _end(members)
     if record is not None:
-        _await_free(record.port)
+        _await_free(record)
     return bool(members)
 
 
@@ -138,10 +138,10 @@ def _marked(value: str) -> list[psutil.Process]:
     return found
 
 
-def _await_free(port: int) -> None:
+def _await_free(record: ServerRecord) -> None:
     """A killed process with many threads looks dead a moment before the system closes its sockets."""
     give_up_s = time.monotonic() + PORT_GRACE_S
-    while not ports.is_free(port) and time.monotonic() < give_up_s:
+    while not ports.is_free(record.port, record.host) and time.monotonic() < give_up_s:
         time.sleep(0.05)
 
 

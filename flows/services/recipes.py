@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.environment import DEFAULTS
-from flows.services.ports import HOST
+from flows.services.access import Access, mlflow_guard, prefect_guard, without_secrets
 
 CLIENT_VARIABLES = (
     "PREFECT_API_URL",
@@ -16,6 +16,9 @@ CLIENT_VARIABLES = (
     "MLFLOW_REGISTRY_URI",
 )
 """What tells a client where to go would only confuse a server that inherits it."""
+
+
+LOCAL = Access()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,9 @@ class Recipe:
     address_variable
         The variable by which clients find it, and by which a user names a server of their own.
     command
-        Arguments after `python -m`, from the server's folder and port.
+        Arguments after `python -m`, from the server's folder, port and access.
     settings
-        Variables the server cannot do without, from its folder and port.
+        Variables the server cannot do without, from its folder, port and access.
     preferences
         Variables that only suit it, from its folder; the user's own values win.
     """
@@ -44,8 +47,8 @@ class Recipe:
     default_port: int
     health_path: str
     address_variable: str
-    command: Callable[[Path, int], list[str]]
-    settings: Callable[[Path, int], dict[str, str]]
+    command: Callable[[Path, int, Access], list[str]]
+    settings: Callable[[Path, int, Access], dict[str, str]]
     preferences: Callable[[Path], dict[str, str]]
 
     @property
@@ -61,38 +64,46 @@ class Recipe:
         """Where the server's output goes."""
         return home / "logs" / f"{self.name}.log"
 
-    def url(self, port: int) -> str:
-        """Address of the server's page."""
-        return f"http://{HOST}:{port}"
+    def url(self, port: int, access: Access = LOCAL) -> str:
+        """Address of the server's page, for this machine."""
+        return f"http://{access.near}:{port}"
 
-    def full_command(self, home: Path, port: int) -> list[str]:
+    def full_command(self, home: Path, port: int, access: Access = LOCAL) -> list[str]:
         """The command line, with the Python that runs this process."""
-        return [sys.executable, "-m", *self.command(self.folder(home), port)]
+        return [sys.executable, "-m", *self.command(self.folder(home), port, access)]
 
-    def full_environment(self, home: Path, port: int, user: Mapping[str, str]) -> dict[str, str]:
+    def full_environment(
+        self, home: Path, port: int, user: Mapping[str, str], access: Access = LOCAL
+    ) -> dict[str, str]:
         """Variables of the server's process; later wins: defaults, preferences, the user's, settings."""
         folder = self.folder(home)
-        inherited = {name: value for name, value in user.items() if name not in CLIENT_VARIABLES}
-        return {**DEFAULTS, **self.preferences(folder), **inherited, **self.settings(folder, port)}
+        inherited = {
+            name: value for name, value in without_secrets(user).items() if name not in CLIENT_VARIABLES
+        }
+        return {**DEFAULTS, **self.preferences(folder), **inherited, **self.settings(folder, port, access)}
 
 
-def _prefect_command(_folder: Path, port: int) -> list[str]:
-    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+def _prefect_command(_folder: Path, port: int, access: Access) -> list[str]:
+    return ["prefect", "server", "start", "--host", access.host, "--port", str(port)]
 
 
-def _prefect_settings(folder: Path, port: int) -> dict[str, str]:
-    page, twin = f"http://{HOST}:{port}", f"http://localhost:{port}"
+def _prefect_settings(folder: Path, port: int, access: Access) -> dict[str, str]:
+    page, twins = (
+        f"http://{access.far}:{port}",
+        {f"http://{name}:{port}" for name in ("localhost", access.near)},
+    )
     return {
         "PREFECT_HOME": str(folder),
-        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_HOST": access.host,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_UI_API_URL": f"{page}/api",
         # by default any page in the user's browser may call the API
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{page},{twin}",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted({page, *twins})),
         # the package's own folder may be read-only, or shared by servers of several homes
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
+        **prefect_guard(access),
     }
 
 
@@ -106,16 +117,17 @@ def _prefect_preferences(folder: Path) -> dict[str, str]:
     }
 
 
-def _mlflow_command(folder: Path, port: int) -> list[str]:
+def _mlflow_command(folder: Path, port: int, access: Access) -> list[str]:
     stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     files = ["--artifacts-destination", (folder / "artifacts").as_uri()]
-    network = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    network = ["--host", access.host, "--port", str(port), "--workers", "1"]
+    guard = ["--app-name", "basic-auth"] if access.password else []
     # a line in the log for every metric would fill the disk
-    return ["mlflow", "server", *stores, *files, *network, "--uvicorn-opts", "--no-access-log"]
+    return ["mlflow", "server", *stores, *files, *network, *guard, "--uvicorn-opts", "--no-access-log"]
 
 
-def _mlflow_settings(_folder: Path, _port: int) -> dict[str, str]:
-    return {}
+def _mlflow_settings(folder: Path, _port: int, access: Access) -> dict[str, str]:
+    return mlflow_guard(access, folder)
 
 
 def _mlflow_preferences(_folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.services.ports import HOST
 from storage.errors import ChipcyteError
 
 if sys.platform == "win32":
@@ -39,13 +40,17 @@ class ServerRecord:
         The first process, and when the system says it was created (seconds since 1970): a process id alone
         is given again to strangers.
     port
-        TCP port on 127.0.0.1.
+        TCP port on `host`.
     url
         Where a browser finds the server's page.
     prefix, version
         The Python environment that runs it (`sys.prefix`) and the version of prefect or mlflow.
     network
         Number of the network namespace it listens in; 0 where the system has none.
+    host
+        Address it listens on.
+    protected
+        Whether it asks for a password.
     """
 
     name: str
@@ -56,6 +61,8 @@ class ServerRecord:
     prefix: str
     version: str
     network: int
+    host: str = HOST
+    protected: bool = False
 
 
 def state_file(home: Path) -> Path:

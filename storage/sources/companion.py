@@ -36,6 +36,7 @@ class CompanionSource:
         pixels = image_pixels(root, scene, self.path)
         size = sizes(pixels, self.path)
         self._pages = plane_pages(pixels, self.path)
+        check_present(sorted({name for name, _ in self._pages.values()}), self.path)
         expected = size["T"] * size["C"] * size["Z"]
         if len(self._pages) != expected:
             raise FormatError(

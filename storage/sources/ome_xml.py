@@ -48,6 +48,18 @@ def named_files(root: Element) -> list[str]:
     )
 
 
+def names_elsewhere(root: Element, path: Path) -> list[str]:
+    """Return the files outside the folder of `path` that a document names, whatever it says they are."""
+    named = {one.get("FileName", "") for one in root.iter()}
+    return sorted(
+        name
+        for name in named
+        if Path(name).name != name
+        and (path.parent / name).exists()
+        and (path.parent / name).resolve().parent != path.parent.resolve()
+    )
+
+
 def image_pixels(root: Element, scene: int, path: Path) -> Element:
     """Return the pixels of one image; FormatError if the document has no such image."""
     every = images(root)

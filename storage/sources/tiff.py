@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from storage.errors import FormatError, MissingInputError
 from storage.ome import ImageMetadata
 from storage.sources.base import Acquisition, as_pixels, check_dtype, said_of
-from storage.sources.ome_xml import check_promises, images, named_files, parse_ome
+from storage.sources.ome_xml import check_promises, images, named_files, names_elsewhere, parse_ome
 from storage.sources.tiff_metadata import tiff_metadata
 
 AXES = "TCZYX"
@@ -160,6 +160,11 @@ def _document(file: tifffile.TiffFile, acquisition: Acquisition) -> Element | No
     ome = parse_ome(str(file.ome_metadata), path)
     known = {one.name for one in acquisition.files}
     strangers = [name for name in named_files(ome) if name not in known and (path.parent / name).exists()]
+    if elsewhere := names_elsewhere(ome, path):
+        raise FormatError(
+            f"{path}: its OME-XML names {elsewhere[0]}, which lies in another folder; expected all files of "
+            "a set in one folder: put it there"
+        )
     if strangers:
         raise FormatError(
             f"{path}: its OME-XML says that planes lie in {strangers[0]}, found {len(known)} files taken "

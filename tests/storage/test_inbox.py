@@ -50,9 +50,25 @@ def test_links_are_followed_but_no_folder_is_walked_twice(tmp_path):
     (tmp_path / "inbox" / "itself").symlink_to(tmp_path / "inbox" / "itself")
     (tmp_path / "inbox" / "itself.tif").symlink_to(tmp_path / "inbox" / "itself.tif")
     (tmp_path / "inbox" / "nothing.tif").symlink_to(tmp_path / "gone")
-    (tmp_path / "inbox" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "inbox" / "linked").symlink_to(tmp_path / "inbox" / "day")
     inbox = FolderInbox(str(tmp_path / "inbox"))
-    assert set(inbox.snapshot(recursive=True)) == {"day/a.tif", "linked/b.tif"}
+    (found,) = inbox.snapshot(recursive=True)
+    assert found in ("day/a.tif", "linked/a.tif")
+
+
+def test_links_that_lead_out_of_the_inbox_are_left_out_and_said_once(tmp_path, monkeypatch):
+    """Whoever may drop files there could have the watcher read what is not theirs."""
+    put(tmp_path, "inbox/a.tif", "private/b.tif")
+    (tmp_path / "inbox" / "linked").symlink_to(tmp_path / "private")
+    (tmp_path / "inbox" / "b.tif").symlink_to(tmp_path / "private" / "b.tif")
+    (tmp_path / "inbox" / "up").symlink_to("..")
+    (tmp_path / "inbox" / "same.tif").symlink_to("a.tif")
+    inbox = FolderInbox(str(tmp_path / "inbox"))
+    said = []
+    monkeypatch.setattr("storage.inbox.log.warning", lambda _text, path: said.append(path))
+    for _ in range(2):
+        assert set(inbox.snapshot(recursive=True)) == {"a.tif", "same.tif"}
+    assert sorted(said) == ["b.tif", "linked", "up"]
 
 
 def test_a_store_inside_the_inbox_is_not_a_recording(tmp_path):

@@ -47,7 +47,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             recipe,
             default_port=free_port(),
             health_path="/",
-            command=lambda _folder, port, extra=extra: ["stand_in", str(port), *extra],
+            command=lambda _folder, port, _access, extra=extra: ["stand_in", str(port), *extra],
         )
         for recipe, extra in ((recipes.PREFECT, []), (recipes.MLFLOW, ["parent"]))
     ]

@@ -150,12 +150,14 @@ def test_a_port_lost_in_the_race_is_tried_once_more(home: Path, monkeypatch: pyt
         listener.listen()
         honest = ports.is_free
         calls = iter([True])  # the first look comes a moment too early
-        monkeypatch.setattr(ports, "is_free", lambda port: next(calls, False) or honest(port))
+        monkeypatch.setattr(ports, "is_free", lambda port, *host: next(calls, False) or honest(port, *host))
         assert up(home).started == {"prefect": True, "mlflow": True}
 
 
 def test_a_server_that_ends_shows_its_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = dataclasses.replace(lifecycle.MLFLOW, command=lambda _folder, _port: ["stand_in", "no number"])
+    broken = dataclasses.replace(
+        lifecycle.MLFLOW, command=lambda _folder, _port, _access: ["stand_in", "no number"]
+    )
     monkeypatch.setattr(lifecycle, "RECIPES", (lifecycle.PREFECT, broken))
     with pytest.raises(ChipcyteError, match="no number") as failure:
         up(home)
@@ -182,7 +184,7 @@ def test_a_server_outlives_its_caller_and_holds_none_of_its_pipes(home: Path) ->
     code = (
         "import sys; from pathlib import Path; from flows.services import launching, recipes;"
         "import dataclasses, time;"
-        "fake = dataclasses.replace(recipes.PREFECT, command=lambda f, p: ['stand_in', str(p)]);"
+        "fake = dataclasses.replace(recipes.PREFECT, command=lambda f, p, a: ['stand_in', str(p)]);"
         f"print(launching.launch(fake, Path({str(home)!r}), {free_port()}).record.pid)"
     )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
