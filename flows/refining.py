@@ -84,21 +84,14 @@ def champion_of(objects: Objects, tracking_uri: str) -> Champion | None:
 
 
 def with_champion(objects: Objects, settings: Settings, tracking_uri: str) -> Settings:
-    """Return the settings with the network that `champion` means at this moment.
-
-    Where no method was chosen, a store's champion segments, and the threshold until there is one.
-    """
-    method, chosen = settings.segment.method, "method" in settings.segment.model_fields_set
-    if chosen and not (isinstance(method, Network) and method.model == CHAMPION):
+    """Return the settings with the network that `segment.method.model = "champion"` means at this moment."""
+    method = settings.segment.method
+    if not isinstance(method, Network) or method.model != CHAMPION:
         return settings
     found = champion_of(objects, tracking_uri)
-    if found is None and not chosen:
-        return settings
-    asked = method if isinstance(method, Network) else Network()
     model = SHIPPED[0] if found is None else str(network_file(objects, found.key))
-    named = asked.model_copy(update={"model": model})
-    segment = settings.segment.model_copy(update={"method": named})
-    return settings.model_copy(update={"segment": segment})
+    chosen = settings.segment.model_copy(update={"method": method.model_copy(update={"model": model})})
+    return settings.model_copy(update={"segment": chosen})
 
 
 def _promote_if_better(

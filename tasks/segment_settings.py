@@ -58,10 +58,7 @@ class Threshold(Section):
 class SegmentSettings(Section):
     """From clean to labels and cells."""
 
-    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Field(
-        Threshold(),
-        description="How. Left out: the champion of `refine train`, a threshold until there is one.",
-    )
+    method: Annotated[Network | Threshold, Field(discriminator="kind")] = Network()
     min_area_um2: float | None = Field(
         None,
         ge=0,

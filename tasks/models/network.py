@@ -20,6 +20,8 @@ from tasks.models.networks import FLOW_SCALE, FlowNetwork
 PERCENTILES = (1.0, 99.0)
 LONGEST_NUCLEUS = 3.0
 """Longest axis, in diameters, of a nucleus that a tile sees whole; longer ones are merged from parts."""
+SMALLEST_SHARE = 0.15
+"""Objects below this share of a disc of the diameter are dropped: the edges of turned frames give specks."""
 _LEAST_STEPS = 100
 
 Maps = NDArray[np.float16]
@@ -115,7 +117,7 @@ class NetworkSegmenter:
     cellprob_threshold
         Pixels above it belong to nuclei; the logit of the probability.
     min_area_px, max_area_px
-        Smaller and larger objects are dropped. None: a twentieth of a disc of the diameter, and no limit.
+        Smaller and larger objects are dropped. None: SMALLEST_SHARE of a disc of the diameter, and no limit.
     """
 
     network: FlowNetwork
@@ -125,7 +127,7 @@ class NetworkSegmenter:
     min_area_px: int | None = None
     max_area_px: int | None = None
 
-    algorithm: ClassVar[int] = 1
+    algorithm: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.diameter_px is not None and not 1 <= self.diameter_px <= 10_000:
@@ -211,7 +213,7 @@ class NetworkSegmenter:
         """Area below which an object is dropped, px."""
         if self.min_area_px is not None:
             return self.min_area_px
-        return math.ceil(0.05 * math.pi / 4 * diameter_px**2)
+        return math.ceil(SMALLEST_SHARE * math.pi / 4 * diameter_px**2)
 
     @property
     def halo_px(self) -> int:

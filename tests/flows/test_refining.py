@@ -116,14 +116,8 @@ def test_a_champion_of_another_store_of_the_same_name(objects, tracking_uri, gai
     assert refining.champion_of(other, tracking_uri) is None
 
 
-def test_without_a_champion_a_threshold_segments_or_the_shipped_network(store, tmp_path):
+def test_without_a_champion_the_shipped_network_segments(store, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert refining.with_champion(store, Settings(), uri) == Settings()
-    network = Settings.model_validate({"segment": {"method": {"kind": "network"}}})
-    assert refining.with_champion(store, network, uri).segment.method.model == "nuclei-small"
-
-
-@pytest.mark.parametrize("method", [{"kind": "network", "model": "cyto3"}, {"kind": "threshold"}])
-def test_a_method_that_was_chosen_stays(store, method):
-    named = Settings.model_validate({"segment": {"method": method}})
+    assert refining.with_champion(store, Settings(), uri).segment.method.model == "nuclei-small"
+    named = Settings.model_validate({"segment": {"method": {"kind": "network", "model": "cyto3"}}})
     assert refining.with_champion(store, named, "http://127.0.0.1:9/unreachable") is named
