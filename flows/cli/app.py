@@ -12,6 +12,7 @@ from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
 from flows.cli.upkeep import check, gc
+from flows.cli.view import view
 from flows.cli.watch import quarantine_app, watch
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command(rich_help_panel=STAGES)(watch)
 app.add_typer(refine_app, name="refine", rich_help_panel=STAGES)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
+app.command(rich_help_panel=LOOK)(view)
 app.command(rich_help_panel=LOOK)(export)
 app.command(rich_help_panel=LOOK)(reproduce)
 app.command(rich_help_panel=UPKEEP)(check)

@@ -17,6 +17,9 @@ class Form(StrEnum):
 
     ome_zarr = "ome-zarr"
     plate = "plate"
+    ome_tiff = "ome-tiff"
+    png = "png"
+    ro_crate = "ro-crate"
     csv = "csv"
     h5ad = "h5ad"
 
@@ -36,8 +39,10 @@ def export(
         typer.Option(
             "--as",
             help="ome-zarr: one image (raw or clean) with its labels; plate: many images as one OME-Zarr "
-            "plate; csv, h5ad: the cells of labels, patches, embedding or clusters. Unless given, the ending "
-            "of OUT says it, and an image becomes ome-zarr.",
+            "plate; ome-tiff: an image, or labels, as one file; png: a picture of each frame with the "
+            "outlines of labels, coloured by cluster; csv, h5ad: the cells of labels, patches, embedding or "
+            "clusters; ro-crate: any artifact and how it was made. Unless given, the ending of OUT says it, "
+            "and an image becomes ome-zarr.",
         ),
     ] = None,
 ) -> None:
@@ -61,8 +66,8 @@ def export(
     with shown():
         if wanted is Form.plate:
             result = _plate(objects, chosen or records.listing(objects, "clean"), target)
-        elif wanted is Form.ome_zarr:
-            result = _image(objects, _only(chosen, wanted), target)
+        elif wanted in SINGLE:
+            result = SINGLE[wanted](objects, _only(chosen, wanted), target)
         else:
             result = _table(objects, _only(chosen, wanted), target, wanted)
     common.show(result, lambda: _print_export(result))
@@ -78,6 +83,8 @@ def _usual_form(target: Path, chosen: list[Any]) -> Form:
     from storage.exporting import IMAGE_KINDS
 
     by_ending = {".csv": Form.csv, ".h5ad": Form.h5ad}
+    if target.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return Form.ome_tiff
     if target.suffix in by_ending:
         return by_ending[target.suffix]
     if len(chosen) == 1 and chosen[0].kind in IMAGE_KINDS:
@@ -152,6 +159,42 @@ def _image(objects: Any, record: Any, target: Path) -> dict[str, Any]:
     labels = exporting.export_image(objects, record, target, announce.listener("export"))
     counts = {"images": 1, "labels": len(labels)}
     return _result(target, Form.ome_zarr, record.key, counts)
+
+
+def _tiff(objects: Any, record: Any, target: Path) -> dict[str, Any]:
+    from storage import ome_tiff
+    from tasks import announce
+
+    _check_kinds([record], ome_tiff.KINDS, Form.ome_tiff)
+    planes = ome_tiff.export_ome_tiff(objects, record, target, announce.listener("export"))
+    return _result(target, Form.ome_tiff, record.key, {"planes": planes})
+
+
+def _overlays(objects: Any, record: Any, target: Path) -> dict[str, Any]:
+    from tasks import announce, looked_at
+
+    _check_kinds([record], looked_at.KINDS, Form.png)
+    sights = looked_at.sights(objects, record)
+    if sights[0].labels is None:
+        raise InputError(f"expected labels of {record.kind} {record.key[:12]}, found none; segment it first")
+    if len(sights) > 1:
+        announce.warn(
+            f"the first of {len(sights)} recordings is drawn; name others by the keys of their labels"
+        )
+    return _result(
+        target, Form.png, record.key, {"pictures": looked_at.export_overlays(objects, sights[0], target)}
+    )
+
+
+def _crate(objects: Any, record: Any, target: Path) -> dict[str, Any]:
+    from storage import crates
+    from tasks import announce
+
+    actions = crates.export_crate(objects, record, target, announce.listener("export"))
+    return _result(target, Form.ro_crate, record.key, {"actions": actions})
+
+
+SINGLE = {Form.ome_zarr: _image, Form.ome_tiff: _tiff, Form.png: _overlays, Form.ro_crate: _crate}
 
 
 def _table(objects: Any, record: Any, target: Path, form: Any) -> dict[str, Any]:
