@@ -262,6 +262,21 @@ def lent_group(objects: Objects, path: str, written: Digests, *, mode: Literal["
         written.update({name: digest(content) for name, content in made.items()})
 
 
+@contextmanager
+def group_into(held: dict[str, bytes]) -> Iterator[Any]:
+    """Lend an empty zarr group whose objects are in `held` afterwards, by name."""
+    buffers: dict[str, Buffer] = {}
+    yield zarr.open_group(MemoryStore(buffers), mode="w", zarr_format=3)
+    held.update({name: buffer.to_bytes() for name, buffer in sorted(buffers.items())})
+
+
+@contextmanager
+def group_at(objects: Objects, path: str) -> Iterator[Any]:
+    """Lend a zarr group for reading parts of its arrays: what is not asked for is not read."""
+    with _clear_errors("read", path):
+        yield zarr.open_group(ObjectStore(objects.below(path)), mode="r", zarr_format=3)
+
+
 def power_of_two_shards(
     shape: Sequence[int], *, largest: int = 4096, chunk: int = 512
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """Done-markers: which units of an unfinished artifact are complete, and what each of them gave."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,13 @@ class Ledger:
         content = {"result": done.result, "written": written}
         self.objects.put(f"{self.folder}/{unit}.json", canonical_json(content).encode())
 
-    def done(self) -> dict[str, Done]:
-        """Return the complete units by name.
+    def done(self, wanted: Collection[str] | None = None) -> dict[str, Done]:
+        """Return the complete units by name: those of `wanted`, None: all.
 
         A unit whose marker is torn, or whose objects are not there with their sizes, is not complete.
         """
-        markers = {name: self._read(name) for name in self.objects.names(self.folder)}
+        names = [name for name in self.objects.names(self.folder) if wanted is None or _unit(name) in wanted]
+        markers = {name: self._read(name) for name in names}
         found = {_unit(name): done for name, done in markers.items() if done is not None}
         every = {path: entry for done in found.values() for path, entry in done.written.items()}
         missing = set(missing_objects(self.objects, every))

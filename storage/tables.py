@@ -1,7 +1,8 @@
 """Tables with a row for each cell, as AnnData on zarr: what scanpy, squidpy and napari users open."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import anndata
@@ -43,19 +44,22 @@ def write_table(
     matrices
         Further matrices by name (AnnData's obsm), rows x anything.
     """
-    frame = pd.DataFrame({key: _plain(value) for key, value in columns.items()}, index=list(names))
+    frame = pd.DataFrame({key: plain(value) for key, value in columns.items()}, index=list(names))
     table = anndata.AnnData(
         X=None if values is None else np.asarray(values, dtype=np.float32),
         obs=frame,
         var=pd.DataFrame(index=list(value_names)) if values is not None else None,
         obsm=dict(matrices or {}),
     )
-    with (
-        _one_at_a_time,
-        anndata.settings.override(auto_shard_zarr_v3=False),
-        arrays.lent_group(objects, path, written, mode="w") as group,
-    ):
+    with settings_of_anndata(), arrays.lent_group(objects, path, written, mode="w") as group:
         write_elem(group, "/", table)
+
+
+@contextmanager
+def settings_of_anndata() -> Iterator[None]:
+    """Let AnnData write each column as an array of its own chunks; one thread at a time."""
+    with _one_at_a_time, anndata.settings.override(auto_shard_zarr_v3=False):
+        yield
 
 
 def read_table(objects: Objects, path: str) -> anndata.AnnData:
@@ -67,8 +71,10 @@ def read_table(objects: Objects, path: str) -> anndata.AnnData:
     return table
 
 
-def _plain(column: NDArray[Any] | Sequence[Any]) -> Any:
+def plain(column: Any) -> Any:
     """Texts become categories: small on disk, and what plots and groupings expect."""
+    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
+        return column
     series = pd.Series(np.asarray(column))
     if series.dtype.kind in "OUT":
         return pd.Categorical(series.astype(str))

@@ -14,6 +14,7 @@ from tasks.tiles import LabelTask, Tile
 
 RAW_COLUMNS = ("centroid_y_raw_px", "centroid_x_raw_px")
 RAW_COLUMNS_UM = ("centroid_y_raw_um", "centroid_x_raw_um")
+Columns = dict[str, NDArray[Any]]
 TYPES = COLUMN_TYPES | dict.fromkeys((*RAW_COLUMNS, *RAW_COLUMNS_UM), np.float64)
 
 
@@ -99,10 +100,10 @@ def columns_of_plane(result: dict[str, Any]) -> dict[str, Any]:
     return {"t": result["t"], "z": result["z"], "columns": arrays}
 
 
-def columns_of_planes(planes: list[dict[str, Any]], pixel_size_um: float | None) -> dict[str, NDArray[Any]]:
+def columns_of_planes(planes: list[dict[str, Any]], pixel_size_um: float | None) -> Columns:
     """Join what `columns_of_plane` gave, by plane and label; um are NaN where the pixel size is not known."""
     counts = [len(plane["columns"]["label"]) for plane in planes]
-    columns: dict[str, NDArray[Any]] = {
+    columns: Columns = {
         axis: np.repeat([plane[axis] for plane in planes], counts).astype(np.int64) for axis in ("t", "z")
     }
     none = {name: [np.zeros(0, kind)] for name, kind in TYPES.items()}

@@ -99,7 +99,8 @@ def run_units(
     ChipcyteError
         A unit failed; units already marked stay done.
     """
-    done = {name: replace(one, result=keep(one.result)) for name, one in ledger.done().items()}
+    marks = ledger.done({unit.name for unit in units})
+    done = {name: replace(one, result=keep(one.result)) for name, one in marks.items()}
     missing = [unit for unit in units if unit.name not in done]
     tell = listener or (lambda _done, _total: None)
     tell(len(units) - len(missing), len(units))

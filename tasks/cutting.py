@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from storage import arrays, images, layout, tables
+from storage import arrays, images, layout
 from storage.arrays import Digests
 from storage.images import OmeImage
+from storage.long_tables import read_rows
 from storage.objects import open_store
 from storage.progress import Done
 from storage.regions import Region, grid_regions
@@ -21,6 +21,7 @@ from tasks.stage import folder
 BOX = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
 PLACE = ("t", "z", "tile")  # columns that say in which shard of the image a cell lies
 TURN = "turned_deg"
+COLUMNS = (*PLACE, *BOX, "label", TURN)
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,12 @@ class View:
     corner: tuple[int, int]
 
 
-@lru_cache(maxsize=4)
-def _rows(store: str, patches: str) -> pd.DataFrame:
-    rows: pd.DataFrame = tables.read_table(open_store(store), folder("patches", patches, "cells.zarr")).obs
-    return rows
-
-
 def cut_unit(unit: Region, *, cut: Cut) -> Done:
     """Cut the patches of a run of shards, in order; one part of a plane and one shard are held at a time."""
     written: Digests = {}
     array = arrays.open_array(open_store(cut.store), folder("patches", cut.patches, "patches.zarr"), written)
-    rows = _rows(cut.store, cut.patches).iloc[unit.slices[0]]
+    table = folder("patches", cut.patches, "cells.zarr")
+    rows = read_rows(open_store(cut.store), table, unit.start[0], unit.stop[0], COLUMNS)
     parts = rows.groupby(list(PLACE), sort=False).ngroup().to_numpy()
     view, viewed = None, -1
     for shard in grid_regions(unit.shape, array.spec.shards):

@@ -1,9 +1,9 @@
 """extract: labels to patches, one for each nucleus, with the table that says what each row is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from storage import arrays, images, layout, tables
 from storage.arrays import ArraySpec, Digests
 from storage.errors import InputError
 from storage.images import OmeImage
+from storage.long_tables import ROWS, GrowingTable, read_rows
 from storage.objects import Objects, open_store
 from storage.progress import Ledger
 from storage.regions import grid_regions
@@ -60,10 +61,6 @@ def extract(
 
     def compute(key: str) -> Outcome:
         image = images.open_image(objects, layout.image_path("clean", clean.key))
-        cells = _cells(objects, labels, sample_facts(objects, sample), truth, settings)
-        cells[TURN] = _turns(cells, clean, settings)
-        cells["tile"] = _tiles(cells, image)
-        cells = cells.sort_values(list(PLACE), kind="stable")
         cut = Cut(
             objects.url,
             clean.key,
@@ -73,7 +70,8 @@ def extract(
             _channels(settings, image),
             settings,
         )
-        return _cut_all(objects, cut, cells, resources)
+        said = _Said(objects, clean, labels, sample_facts(objects, sample), truth, settings)
+        return _cut_all(objects, cut, _all_rows(said, image), resources)
 
     return produce(objects, asked, compute)
 
@@ -94,7 +92,7 @@ def sized(objects: Objects, settings: ExtractSettings, labels: Sequence[Handle])
 
 
 def _sides(objects: Objects, labels: Handle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    cells = tables.read_table(objects, folder("labels", labels.key, "cells.zarr")).obs
+    cells = read_rows(objects, folder("labels", labels.key, "cells.zarr"), columns=BOX)
     y0, x0, y1, x1 = (cells[name].to_numpy(np.int64) for name in BOX)
     return y1 - y0, x1 - x0
 
@@ -138,23 +136,56 @@ def _tiles(cells: pd.DataFrame, image: OmeImage) -> NDArray[np.int64]:
     return tiles
 
 
-def _cells(
-    objects: Objects, labels: Handle, sample: Sample, truth: Handle | None, settings: ExtractSettings
-) -> pd.DataFrame:
-    """Return the rows of the patches: the cells that are kept, with what is known of them."""
-    table: pd.DataFrame = tables.read_table(objects, folder("labels", labels.key, "cells.zarr")).obs
-    if truth is not None:
-        table["population"] = _populations(objects, table, truth, labels)
+@dataclass(frozen=True)
+class _Said:
+    """What is known of an acquisition whose patches are cut."""
+
+    objects: Objects
+    clean: Handle
+    labels: Handle
+    sample: Sample
+    truth: Handle | None
+    settings: ExtractSettings
+
+
+def _all_rows(said: _Said, image: OmeImage) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the patches, by their place in the image: those of some frames after the other."""
+    known, path = _known(said), folder("labels", said.labels.key, "cells.zarr")
+    times = read_rows(said.objects, path, columns=("t",))["t"].to_numpy()
+    start = stop = 0
+    for edge in [*(np.flatnonzero(np.diff(times)) + 1), len(times)]:
+        if edge - start > ROWS and stop > start:
+            yield _rows(said, image, known, start, stop)
+            start = stop
+        stop = int(edge)
+    yield _rows(said, image, known, start, stop)
+
+
+def _known(said: _Said) -> pd.DataFrame | None:
+    if said.truth is None:
+        return None
+    known: pd.DataFrame = tables.read_table(said.objects, folder("truth", said.truth.key, "cells.zarr")).obs
+    return known
+
+
+def _rows(said: _Said, image: OmeImage, known: pd.DataFrame | None, start: int, stop: int) -> pd.DataFrame:
+    """Return some rows of the patches: the cells that are kept, with what is known of them."""
+    labels, settings = said.labels, said.settings
+    table = read_rows(said.objects, folder("labels", labels.key, "cells.zarr"), start, stop)
+    if known is not None:
+        table["population"] = _populations(table, known, labels)
     if settings.edge_cells == "drop":
         table = table[~table["touches_edge"].to_numpy(bool)]
     if settings.area is not None:
         table = table[_of_size(table, settings.area, labels)]
     table = table.copy()
-    for name, value in sample.model_dump().items():
+    for name, value in said.sample.model_dump().items():
         table[name] = value
     table["acquisition"] = labels.name
-    table.index = [f"{labels.key[:12]}-{name}" for name in table.index]
-    return table
+    table.index = pd.Index([f"{labels.key[:12]}-{name}" for name in table.index])
+    table[TURN] = _turns(table, said.clean, settings)
+    table["tile"] = _tiles(table, image)
+    return table.sort_values(list(PLACE), kind="stable")
 
 
 def _of_size(table: pd.DataFrame, limits: AreaLimits, labels: Handle) -> NDArray[np.bool_]:
@@ -167,9 +198,8 @@ def _of_size(table: pd.DataFrame, limits: AreaLimits, labels: Handle) -> NDArray
     return (area >= limits.least) & (area <= (math.inf if limits.most is None else limits.most))
 
 
-def _populations(objects: Objects, table: pd.DataFrame, truth: Handle, labels: Handle) -> NDArray[Any]:
+def _populations(table: pd.DataFrame, known: pd.DataFrame, labels: Handle) -> pd.Categorical:
     """Return the population of each found cell, from the nearest known one in the raw image."""
-    known = tables.read_table(objects, folder("truth", truth.key, "cells.zarr")).obs
     pixel_size_um = labels.metrics.get("pixel_size_um") or 1.0
     population = np.full(len(table), UNKNOWN, dtype=object)
     for t in np.unique(table["t"]):
@@ -179,13 +209,19 @@ def _populations(objects: Objects, table: pd.DataFrame, truth: Handle, labels: H
         match = match_centroids(found_yx, known_yx, farthest_px=FARTHEST_UM / pixel_size_um)
         names = known.loc[there, "population"].astype(str).to_numpy(object)
         population[here] = np.where(match >= 0, names[match] if names.size else UNKNOWN, UNKNOWN)
-    return population
+    every = sorted({UNKNOWN, *known["population"].astype(str)})
+    return pd.Categorical(population, categories=every)
 
 
-def _cut_all(objects: Objects, cut: Cut, cells: pd.DataFrame, resources: Resources) -> Outcome:
+def _cut_all(objects: Objects, cut: Cut, parts: Iterable[pd.DataFrame], resources: Resources) -> Outcome:
     written: Digests = {}
+    count = 0
+    with GrowingTable(objects, folder("patches", cut.patches, "cells.zarr"), written) as table:
+        for rows in parts:
+            table.append(rows)
+            count += len(rows)
     path = folder("patches", cut.patches, "patches.zarr")
-    shape = (max(1, len(cells)), len(cut.channels), cut.size_px, cut.size_px)
+    shape = (max(1, count), len(cut.channels), cut.size_px, cut.size_px)
     spec = ArraySpec(
         shape=shape,
         dtype=cut.settings.dtype,
@@ -194,16 +230,9 @@ def _cut_all(objects: Objects, cut: Cut, cells: pd.DataFrame, resources: Resourc
         axes=("n", "c", "y", "x"),
     )
     arrays.create_array(objects, path, spec, written)
-    tables.write_table(
-        objects,
-        folder("patches", cut.patches, "cells.zarr"),
-        names=list(cells.index),
-        columns={name: cells[name].to_numpy() for name in cells.columns},
-        written=written,
-    )
     units = run_units(
         partial(cut_unit, cut=cut),
-        grid_regions(shape, (SHARDS_PER_UNIT * ROWS_PER_SHARD, *shape[1:])) if len(cells) else [],
+        grid_regions(shape, (SHARDS_PER_UNIT * ROWS_PER_SHARD, *shape[1:])) if count else [],
         ledger=Ledger(objects, "patches", cut.patches, "rows"),
         resources=resources,
         listener=announce.listener(f"extract {cut.patches[:8]}"),
@@ -211,7 +240,7 @@ def _cut_all(objects: Objects, cut: Cut, cells: pd.DataFrame, resources: Resourc
     return Outcome(
         path=path,
         written=written | units.written,
-        counts={"patches": len(cells)},
+        counts={"patches": count},
         details={"size_px": cut.size_px},
         units_done=units.computed,
         units_reused=units.reused,

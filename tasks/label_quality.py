@@ -22,15 +22,14 @@ _SPREAD_OF_MAD = 1.4826  # a normal distribution's standard deviation in median 
 Columns = Mapping[str, NDArray[Any]]
 
 
-def summary(columns: Columns, planes: tuple[int, int]) -> dict[str, Any]:
-    """Return the quality of each plane t, z as plain numbers, and which frames have an odd count of cells."""
-    frames, depths = planes
-    rows = [_numbers(columns, t, z) for t in range(frames) for z in range(depths)]
-    flagged = [one for z in range(depths) for one in _odd([row for row in rows if row["z"] == z])]
-    return {"quality": rows, "flagged": flagged}
+def odd_frames(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return which of the planes that `plane_numbers` told of have an odd count of cells for their depth."""
+    depths = sorted({row["z"] for row in rows})
+    return [one for z in depths for one in _odd([row for row in rows if row["z"] == z])]
 
 
-def _numbers(columns: Columns, t: int, z: int) -> dict[str, Any]:
+def plane_numbers(columns: Columns, t: int, z: int) -> dict[str, Any]:
+    """Return the quality of a plane as plain numbers, from the columns of its and perhaps other cells."""
     here = (columns["t"] == t) & (columns["z"] == z)
     areas = columns["area_px"][here]
     numbers: dict[str, Any] = {"t": t, "z": z, "cells": int(here.sum())}

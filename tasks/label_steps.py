@@ -1,6 +1,9 @@
-"""The steps from planes to labels: facts of planes, maps of a network, tiles, pairs over borders, numbers."""
+"""The steps from planes to labels: facts of planes, maps of a network, tiles, pairs over borders, numbers.
 
-from collections.abc import Callable, Sequence
+What is known of tiles and cells is held for some frames at a time: as many as keep the workers at work.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,8 +18,8 @@ from storage.objects import Objects, open_store
 from storage.progress import Done, Ledger
 from storage.regions import Region, grid_regions
 from tasks import announce
-from tasks.cells import columns_of_plane, groups_of, measure_unit
-from tasks.chunked import Units, run_units
+from tasks.cells import Columns, columns_of_plane, columns_of_planes, groups_of, measure_unit
+from tasks.chunked import run_units
 from tasks.flow_maps import (
     PlaneUnit,
     diameters_unit,
@@ -35,18 +38,35 @@ from tasks.models.network import NetworkSegmenter, grey_range
 from tasks.numbering import Found, Numbered, numbered, overlap_units, stacked
 from tasks.reading import spread
 from tasks.segment_settings import Network
+from tasks.settings import Resources
 from tasks.tiles import LabelTask, PlaneFacts, Tile, scratch_array, tiles_of
+
+Planes = Sequence[tuple[int, int]]
+UNITS_AT_A_TIME = 32  # for each worker: a step waits for its last unit, so there should be many
+UNITS_OF_OTHERS = 2048  # where a scheduler has workers that are not ours to count
 
 
 @dataclass
 class Steps:
-    """What the steps of one segmentation gave, by name; how badly each cell fits its flows."""
+    """Runs the steps of one segmentation.
+
+    Attributes
+    ----------
+    frames
+        Which frames are being labelled, in words; empty where it is all of them.
+    written
+        Digests of the label image's objects.
+    computed, reused
+        How many units were worked on, and how many an earlier run had finished.
+    """
 
     objects: Objects
     work: LabelTask
     name: str
-    done: dict[str, Units]
-    misfits: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    frames: str = ""
+    written: Digests = field(default_factory=dict)
+    computed: int = 0
+    reused: int = 0
 
     def run(
         self,
@@ -58,26 +78,45 @@ class Steps:
         gpu: bool = False,
     ) -> list[Any]:
         """Run one step over its units and return their results in order."""
-        self.done[step] = run_units(
+        done = run_units(
             partial(function, work=self.work),
             units,
             ledger=Ledger(self.objects, "labels", self.work.labels, step),
             resources=self.work.resources,
-            listener=announce.listener(f"segment {self.name}: {step}"),
+            listener=announce.listener(f"segment {self.name}{self.frames}: {step}"),
             keep=keep,
             gpu=gpu,
         )
-        return self.done[step].results
+        self.written |= done.written
+        self.computed += done.computed
+        self.reused += done.reused
+        return done.results
 
 
-def run_steps(steps: Steps, image: OmeImage, labels: OmeImage) -> None:
-    """Label every plane of a clean image, and measure its cells."""
+def run_steps(steps: Steps, image: OmeImage, labels: OmeImage) -> Iterator[tuple[Planes, Columns]]:
+    """Label every plane of a clean image; yield planes, some after the other, with their cells."""
     planes = [(t, z) for t in range(image.shape[0]) for z in range(image.shape[2])]
     facts = steps.run("facts", facts_unit, [image.plane(t, 0, z) for t, z in planes], _plane_facts)
     if isinstance(steps.work.settings.method, Network):
         _ask_network(steps, image, planes, facts)
     tiles = tiles_of(labels, facts)
     scratch_array(steps.objects, steps.work, labels, create=True)
+    of_frame = len(tiles) // image.shape[0]
+    at_a_time = max(1, _units_at_a_time(steps.work.resources) // of_frame)
+    for first in range(0, image.shape[0], at_a_time):
+        last = min(first + at_a_time, image.shape[0])
+        steps.frames = "" if at_a_time >= image.shape[0] else f", frames {first} to {last - 1}"
+        part = tiles[first * of_frame : last * of_frame]
+        yield list(dict.fromkeys(tile.plane for tile in part)), _cells_of(steps, image, part)
+
+
+def _units_at_a_time(resources: Resources) -> int:
+    ours = resources.compute in ("local", "serial")
+    return UNITS_AT_A_TIME * resources.workers if ours else UNITS_OF_OTHERS
+
+
+def _cells_of(steps: Steps, image: OmeImage, tiles: Sequence[Tile]) -> Columns:
+    """Label the tiles of some frames, and measure their cells."""
     found = steps.run("tiles", tile_unit, tiles, Found.of)
     neighboured = [tile for tile in tiles if tile.neighbours]
     pairs = steps.run("pairs", pair_unit, neighboured, partial(np.asarray, dtype=np.uint64))
@@ -87,9 +126,11 @@ def run_steps(steps: Steps, image: OmeImage, labels: OmeImage) -> None:
         units = overlap_units(final)
         overlaps = steps.run("overlaps", overlap_unit, units, partial(np.asarray, dtype=np.int64))
         final = stacked(final, units, overlaps, steps.work.settings.stitch_z)
-    steps.misfits = _misfits(final, steps.work)
     boxes = steps.run("labels", label_unit, final, _boxes)
-    steps.run("cells", measure_unit, groups_of(tiles, boxes, image.shape[-2:]), columns_of_plane)
+    groups = groups_of(tiles, boxes, image.shape[-2:])
+    measured = steps.run("cells", measure_unit, groups, columns_of_plane)
+    columns = columns_of_planes(measured, image.metadata.pixel_size_um[1])
+    return columns | {"flow_error": _misfits(final, steps.work)}
 
 
 def _misfits(units: Sequence[Numbered], work: LabelTask) -> NDArray[np.float64]:
@@ -140,7 +181,7 @@ def facts_unit(unit: Region, *, work: LabelTask) -> Done:
 
 def _plane_facts(result: dict[str, Any]) -> PlaneFacts:
     grey = result["grey"]
-    return PlaneFacts(tuple(result["histogram"]), None if grey is None else (grey[0], grey[1]))
+    return PlaneFacts(np.asarray(result["histogram"], np.int64), None if grey is None else (grey[0], grey[1]))
 
 
 def tile_unit(unit: Tile, *, work: LabelTask) -> Done:
@@ -173,7 +214,7 @@ def _labelled(unit: Tile, window: Region, work: LabelTask) -> tuple[NDArray[np.u
         rows, columns = window.slices
         return labels_of_window(unit.plane, (rows, columns), work=work)
     yx = image.read(unit.clean_region(window))[0, 0, 0]
-    labels = segmenter.segment(yx, histogram=np.asarray(unit.facts.histogram, dtype=np.int64))
+    labels = segmenter.segment(yx, histogram=unit.facts.histogram)
     return labels, np.zeros(int(labels.max()) + 1)
 
 

@@ -1,34 +1,38 @@
 """The table of cells of a label image; labels taken over where only the lab's words about them are new."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from storage import images, layout, records, tables
+from storage import images, layout, records
 from storage.arrays import Digests, digest
 from storage.errors import DamagedStoreError, MissingInputError
+from storage.long_tables import ROWS, GrowingTable, read_rows
 from storage.objects import Objects
 from storage.records import Record
 from storage.samples import Sample
+from tasks.cells import Columns
 from tasks.stage import Outcome, Question, folder
 
 SAID = ("chip", "position", "condition")
 
 
 def write_cells(
-    objects: Objects, key: str, columns: dict[str, NDArray[Any]], sample: Sample, written: Digests
+    objects: Objects, key: str, parts: Iterable[Columns], sample: Sample, written: Digests
 ) -> None:
-    """Write the rows of a labels artifact, with what the lab says of the acquisition beside each cell."""
-    places = list(zip(columns["t"], columns["z"], columns["label"], strict=True))
-    said = {name: np.full(len(places), getattr(sample, name), object) for name in SAID}
-    tables.write_table(
-        objects,
-        folder("labels", key, "cells.zarr"),
-        names=[f"t{t}-z{z}-{label}" for t, z, label in places],
-        columns=columns | said,
-        written=written,
-    )
+    """Write the rows of a labels artifact, with what the lab says of the acquisition beside each cell.
+
+    Parameters
+    ----------
+    parts
+        The columns of some cells after the other, by t, z and label.
+    """
+    said = {name: getattr(sample, name) for name in SAID}
+    with GrowingTable(objects, folder("labels", key, "cells.zarr"), written) as table:
+        for columns in parts:
+            places = zip(columns["t"], columns["z"], columns["label"], strict=True)
+            names = [f"t{t}-z{z}-{label}" for t, z, label in places]
+            table.append(pd.DataFrame(columns | said, index=names))
 
 
 def taken_over(objects: Objects, asked: Question, key: str, sample: Sample) -> Outcome | None:
@@ -63,9 +67,7 @@ def _copied(objects: Objects, twin: Record, path: str, key: str, sample: Sample)
         copy = f"{path}{name.removeprefix(twin.path)}"
         objects.put(copy, content)
         written[copy] = entry
-    cells = tables.read_table(objects, folder("labels", twin.key, "cells.zarr")).obs
-    columns = {name: cells[name].to_numpy() for name in cells.columns if name not in SAID}
-    write_cells(objects, key, columns, sample, written)
+    write_cells(objects, key, _parts(objects, twin), sample, written)
     counts = dict(twin.counts)
     return Outcome(
         path=path,
@@ -75,3 +77,10 @@ def _copied(objects: Objects, twin: Record, path: str, key: str, sample: Sample)
         metrics=twin.metrics,
         details=twin.details,
     )
+
+
+def _parts(objects: Objects, twin: Record) -> Iterator[Columns]:
+    path = folder("labels", twin.key, "cells.zarr")
+    for start in range(0, max(1, twin.counts["cells"]), ROWS):
+        cells = read_rows(objects, path, start, start + ROWS)
+        yield {name: cells[name].to_numpy() for name in cells.columns if name not in SAID}

@@ -1,8 +1,8 @@
 """segment: a clean image to labels, tile by tile without seams, and a table of the cells found."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -12,9 +12,9 @@ from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.samples import Sample
 from tasks import announce, budget
-from tasks.cells import columns_of_planes
-from tasks.label_quality import picture_of, summary
-from tasks.label_steps import Steps, run_steps
+from tasks.cells import Columns
+from tasks.label_quality import odd_frames, picture_of, plane_numbers
+from tasks.label_steps import Planes, Steps, run_steps
 from tasks.label_table import taken_over, write_cells
 from tasks.models.network import NetworkSegmenter
 from tasks.samples import sample_facts
@@ -95,23 +95,23 @@ def _label(
         written=written,
         shard_px=settings.tile_px,
     )
-    steps = Steps(objects, LabelTask(objects.url, clean.key, key, settings, resources), clean.name, {})
-    run_steps(steps, image, labels)
-    columns = columns_of_planes(steps.done["cells"].results, image.metadata.pixel_size_um[1])
-    columns["flow_error"] = steps.misfits
-    write_cells(objects, key, columns, said, written)
+    steps = Steps(objects, LabelTask(objects.url, clean.key, key, settings, resources), clean.name)
+    quality: list[dict[str, Any]] = []
+    write_cells(objects, key, _judged(run_steps(steps, image, labels), quality), said, written)
     return Outcome(
         path=labels.path,
-        written=written | steps.done["labels"].written,
-        counts={"cells": len(columns["label"]), "frames": t, "planes": t * z},
+        written=written | steps.written,
+        counts={"cells": sum(row["cells"] for row in quality), "frames": t, "planes": t * z},
         metrics={
-            "cells_by_frame": [int(np.sum(columns["t"] == frame)) for frame in range(t)],
+            "cells_by_frame": [
+                sum(row["cells"] for row in quality if row["t"] == frame) for frame in range(t)
+            ],
             "pixel_size_um": image.metadata.pixel_size_um[1],
             "diameter_px": _diameter_px(segmenter, steps.work),
         },
-        details={"segmenter": segmenter.name} | summary(columns, planes=(t, z)),
-        units_done=sum(step.computed for step in steps.done.values()),
-        units_reused=sum(step.reused for step in steps.done.values()),
+        details={"segmenter": segmenter.name, "quality": quality, "flagged": odd_frames(quality)},
+        units_done=steps.computed,
+        units_reused=steps.reused,
     )
 
 
@@ -119,6 +119,13 @@ def _diameter_px(segmenter: AnySegmenter, work: LabelTask) -> float:
     found = work.diameter_px or segmenter.diameter_px
     assert found is not None
     return round(float(found), 3)
+
+
+def _judged(parts: Iterable[tuple[Planes, Columns]], quality: list[dict[str, Any]]) -> Iterator[Columns]:
+    """Pass the cells of some planes after the other on; note the quality of each plane, t slowest."""
+    for planes, columns in parts:
+        quality += [plane_numbers(columns, t, z) for t, z in planes]
+        yield columns
 
 
 def _warn_of_unknown_size(name: str, image: OmeImage, segmenter: AnySegmenter) -> None:

@@ -1,9 +1,10 @@
 """A segmentation and its tiles: which pixels each sees, writes and shares with its neighbours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage import arrays, images, layout
 from storage.arrays import ArraySpec, Digests, ZarrArray
@@ -105,7 +106,7 @@ class PlaneFacts:
         For a network: what becomes 0 and 1 of the grey values; None where all are the same.
     """
 
-    histogram: tuple[int, ...] = ()
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
     grey: tuple[float, float] | None = None
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -6,18 +7,15 @@ import pytest
 from storage.arrays import ZarrArray
 from storage.errors import InputError
 from storage.experiment import read_cells, read_labels
+from storage.objects import open_store
 from tasks.extract import extract, sized
 from tasks.extract_settings import AreaLimits, CropAndPad, CropAndResize, ExtractSettings
-from tests.support import QUICK, SERIAL, cells_of, clean_of, labels_of, patches_of
+from tests.support import QUICK, SERIAL, cells_of, clean_of, contents, labels_of, patches_of
 
 
 @pytest.fixture(scope="module")
 def workplace(carried, tmp_path_factory):
     """A copy of the carried store that may be added to."""
-    import shutil
-
-    from storage.objects import open_store
-
     objects, acquisitions = carried
     copy = tmp_path_factory.mktemp("extract") / "store"
     shutil.copytree(objects.url, copy)
@@ -52,6 +50,18 @@ def test_row_n_shows_the_nucleus_of_row_n(carried):
             expected = alone[y : y + size, x : x + size].astype(np.float16)
             np.testing.assert_array_equal(patch_yx, expected)
             assert np.count_nonzero(patch_yx) > 20
+
+
+def test_frames_taken_one_after_the_other_give_the_same_bytes(carried, tmp_path, monkeypatch):
+    objects, (one, *_) = carried
+    made = []
+    for rows in (1, 10**6):
+        monkeypatch.setattr("tasks.extract.ROWS", rows)
+        copy = tmp_path / str(rows)
+        shutil.copytree(objects.url, copy)
+        extracted((open_store(str(copy)), one), crop=CropAndPad(size_px=24), edge_cells="keep")
+        made.append(contents(open_store(str(copy))))
+    assert made[0] == made[1]
 
 
 def test_background_is_kept_on_request(workplace):

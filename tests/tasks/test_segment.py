@@ -10,6 +10,7 @@ from storage.checking import check_store
 from storage.collecting import collect, plan_removal
 from storage.errors import InputError, MemoryBudgetError
 from storage.experiment import read_cells
+from storage.objects import open_store
 from storage.samples import Sample
 from tasks.dataset import patch_source
 from tasks.kernels.simulation.design import ExperimentDesign
@@ -34,8 +35,6 @@ def segmented(store, path, **settings):
 @pytest.fixture(scope="module")
 def by_tile(tmp_path_factory):
     """Labels of one simulated field of 224 px, by the edge of the tiles."""
-    from storage.objects import open_store
-
     folder = tmp_path_factory.mktemp("tiles")
     design = ExperimentDesign(seed=8, chips=1, positions=1, time_points=1, height_px=224, width_px=224)
     simulate_experiment(folder / "field", design)
@@ -56,6 +55,17 @@ def test_tiles_of_any_size_give_the_labels_of_one(tile_px, by_tile):
     np.testing.assert_array_equal(labels_of(objects, clean, made[tile_px]), whole)
     tables = [cells_of(objects, made[edge]) for edge in (tile_px, 1024)]
     assert tables[0].equals(tables[1])
+
+
+def test_frames_labelled_one_after_the_other_give_the_same_bytes(experiment, tmp_path, monkeypatch):
+    path = found_in(experiment)[0].acquisition.location
+    stores = []
+    for units in (1, 1000):
+        monkeypatch.setattr("tasks.label_steps.UNITS_AT_A_TIME", units)
+        stores.append(open_store(str(tmp_path / str(units)), create=True))
+        _, labels = segmented(stores[-1], path)
+        assert labels.counts["cells"] > 5
+    assert contents(stores[0]) == contents(stores[1])
 
 
 def test_every_label_image_is_listed_where_readers_look(by_tile):

@@ -25,7 +25,7 @@ def labels(store):
 
 @pytest.fixture
 def tiles(labels):
-    return tiles_of(labels, [PlaneFacts((1, 2)), PlaneFacts((3, 4))])
+    return tiles_of(labels, [PlaneFacts(np.array([1, 2])), PlaneFacts(np.array([3, 4]))])
 
 
 def test_tiles_cover_every_pixel_once_and_are_whole_shards(labels, tiles):
@@ -38,7 +38,10 @@ def test_tiles_cover_every_pixel_once_and_are_whole_shards(labels, tiles):
 
 
 def test_each_plane_has_its_own_facts(tiles):
-    assert {(tile.plane, tile.facts.histogram) for tile in tiles} == {((0, 0), (1, 2)), ((1, 0), (3, 4))}
+    assert {(tile.plane, tuple(tile.facts.histogram)) for tile in tiles} == {
+        ((0, 0), (1, 2)),
+        ((1, 0), (3, 4)),
+    }
 
 
 def test_neighbours_lie_right_and_below_in_the_same_plane(tiles):
