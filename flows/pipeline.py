@@ -12,7 +12,7 @@ from prefect.utilities.urls import url_for
 from flows.inputs import Found, find_inputs
 from flows.refining import with_champion
 from flows.several import each
-from flows.summary import STAGES, Result
+from flows.summary import STAGES, Result, announce_result
 from storage import records
 from storage.errors import ChipcyteError, InputError, MissingInputError
 from storage.objects import Objects, open_store
@@ -94,7 +94,16 @@ def process(
     acquisitions: list[str] | None = None,
     until: Stage = "report",
 ) -> Result:
-    """Carry acquisitions (keys, or their first digits; None: all) through every stage up to `until`."""
+    """Carry acquisitions of a store through every stage up to `until`; what is there already is reused.
+
+    Args:
+        store: Folder or s3:// of the store.
+        name: What the run is called in Prefect and MLflow.
+        tracking_uri: Address of the MLflow server.
+        settings: As in a settings file; those left out keep their defaults.
+        acquisitions: Keys of acquisitions, or their first digits; empty: all.
+        until: The last stage.
+    """
     job = _job(open_store(store), settings, name, tracking_uri, until)
     return _onward(job, _starts(job.objects, acquisitions))
 
@@ -158,7 +167,7 @@ def _onward(job: Job, starts: Sequence[Start]) -> Result:
         _nuclei(job, starts, result)
     if job.reaches("train"):
         _populations(job, starts, result)
-    _announce(job, result)
+    announce_result(job.objects, result)
     return result
 
 
@@ -282,19 +291,3 @@ def _trails(starts: Sequence[Start], result: Result) -> list[Trail]:
         Trail(clean, labels, patches, start.sample)
         for start, clean, labels, patches in zip(starts, *stages, strict=True)
     ]
-
-
-def _announce(job: Job, result: Result) -> None:
-    """Show the numbers of the whole run in the Prefect UI."""
-    rows = [
-        {"stage": stage, "artifacts": len(handles), "reused": sum(one.reused for one in handles)}
-        | {name: sum(one.counts.get(name, 0) for one in handles) for name in ("frames", "cells", "patches")}
-        for stage, handles in result.stages.items()
-    ]
-    announce.table("result", rows, "What each stage gave")
-    for stage, text in (("train", "The training in MLflow"), ("cluster", "The clustering in MLflow")):
-        if stage in result.stages:
-            made = result.stages[stage][0]
-            found = records.read(job.objects, made.kind, made.key).details
-            announce.link(f"mlflow-{stage}", str(found["run_url"]), text)
-    announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")

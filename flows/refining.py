@@ -52,7 +52,16 @@ def refine_train(
     pairs: str | None = None,
     out: str | None = None,
 ) -> Refined:
-    """Teach a network all annotations so far; it is used from now on if it is better on the hold-out."""
+    """Teach a network all annotations so far; it is used from now on if it is better on the hold-out.
+
+    Args:
+        store: Folder or s3:// of the store.
+        name: What the run is called in Prefect and MLflow.
+        tracking_uri: Address of the MLflow server.
+        settings: As in a settings file; those left out keep their defaults.
+        pairs: A folder with further pictures and masks; empty: none.
+        out: A file for the network's weights as Cellpose reads them; empty: none.
+    """
     objects = open_store(store, create=True)
     target = out_file(Path(out)) if out else None
     page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from storage import records
+from storage.objects import Objects
+from tasks import announce
 from tasks.stage import Handle
 
 PER_ACQUISITION = ("ingest", "preprocess", "segment", "extract")
@@ -93,3 +96,19 @@ def stage_metrics(stage: str, handles: Sequence[Handle]) -> dict[str, Any]:
     if stage == "segment":
         return {"cells_by_file": {one.name: one.counts["cells"] for one in handles}}
     return dict(handles[0].metrics) if stage not in PER_ACQUISITION else {}
+
+
+def announce_result(objects: Objects, result: Result) -> None:
+    """Show the numbers of the whole run in the Prefect UI."""
+    rows = [
+        {"stage": stage, "artifacts": len(handles), "reused": sum(one.reused for one in handles)}
+        | {name: sum(one.counts.get(name, 0) for one in handles) for name in ("frames", "cells", "patches")}
+        for stage, handles in result.stages.items()
+    ]
+    announce.table("result", rows, "What each stage gave")
+    for stage, text in (("train", "The training in MLflow"), ("cluster", "The clustering in MLflow")):
+        if stage in result.stages:
+            made = result.stages[stage][0]
+            found = records.read(objects, made.kind, made.key).details
+            announce.link(f"mlflow-{stage}", str(found["run_url"]), text)
+    announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")

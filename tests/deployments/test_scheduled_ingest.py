@@ -42,15 +42,19 @@ class Lab:
 
     def deploy(self) -> None:
         whole = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
-        (ingest,) = [one for one in whole["deployments"] if one["name"] == "ingest"]
-        ingest["schedules"] = [{"interval": INTERVAL_S, "slug": "often"}]
-        ingest["parameters"]["settings"] = {
-            "watch": {"quiet_period_s": 1},
-            "resources": {"compute": "serial"},
-        }
-        (self.folder / "prefect.yaml").write_text(yaml.safe_dump({**whole, "deployments": [ingest]}))
+        chosen = {one["name"]: one for one in whole["deployments"] if one["name"] in {"ingest", "process"}}
+        chosen["ingest"]["schedules"] = [{"interval": INTERVAL_S, "slug": "often"}]
+        chosen["process"]["parameters"]["until"] = "preprocess"
+        for one in chosen.values():
+            one["parameters"]["settings"] = {
+                "watch": {"quiet_period_s": 1},
+                "resources": {"compute": "serial"},
+            }
+        (self.folder / "prefect.yaml").write_text(
+            yaml.safe_dump({**whole, "deployments": list(chosen.values())})
+        )
         with temporary_settings({PREFECT_API_URL: self.api}):
-            assert deploy(self.folder / "prefect.yaml") == ["watch/ingest"]
+            assert deploy(self.folder / "prefect.yaml") == ["watch/ingest", "process/process"]
 
     def worker(self) -> "subprocess.Popen[bytes]":
         with (self.folder / "worker.log").open("wb") as log:
@@ -63,10 +67,13 @@ class Lab:
         with urllib.request.urlopen(request, timeout=20) as response:
             return json.load(response)
 
-    def runs(self) -> list[str]:
-        """The states of the runs that have begun."""
-        states = [run["state_type"] for run in self.ask("/flow_runs/filter")]
-        return [state for state in states if state not in {"SCHEDULED", "PENDING", "RUNNING"}]
+    def runs(self, deployment: str = "ingest") -> list[dict[str, Any]]:
+        """The runs of a deployment that are over."""
+        every = self.ask("/flow_runs/filter", deployments={"name": {"any_": [deployment]}})
+        return [run for run in every if run["state_type"] not in {"SCHEDULED", "PENDING", "RUNNING"}]
+
+    def states(self) -> list[str]:
+        return [run["state_type"] for run in self.runs()]
 
     def raws(self) -> list[records.Record]:
         there = (self.store / "chipcyte.json").exists()
@@ -98,14 +105,19 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 @pytest.mark.services
 @pytest.mark.timeout(600)
-def test_a_scheduled_run_ingests_what_arrives_once_and_the_next_do_nothing(lab):
-    pixels = np.random.default_rng(0).integers(0, 4000, (2, 24, 32)).astype(np.uint16)
+def test_what_arrives_is_ingested_once_by_the_schedule_and_processed_when_its_event_comes(lab):
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 64, 64)).astype(np.uint16)
     write_tiff(lab.inbox / "a.tif", pixels, photometric="minisblack")
     lab.wait_for(lambda: bool(lab.raws()))
     (raw,) = lab.raws()
-    before = lab.runs().count("COMPLETED")
-    lab.wait_for(lambda: lab.runs().count("COMPLETED") >= before + 3)  # the one that took it, and two more
-    assert set(lab.runs()) <= {"COMPLETED", "CANCELLED"}  # a look too many is dropped
+    before = lab.states().count("COMPLETED")
+    lab.wait_for(lambda: lab.states().count("COMPLETED") >= before + 3)  # the one that took it, and two more
+    assert set(lab.states()) <= {"COMPLETED", "CANCELLED"}  # a look too many is dropped
     assert lab.raws() == [raw]
     told = lab.ask("/events/filter", filter={"event": {"name": [INGESTED]}})["events"]
     assert [event["payload"]["key"] for event in told] == [raw.key]
+    lab.wait_for(lambda: bool(lab.runs("process")))
+    (run,) = lab.runs("process")
+    assert (run["name"], run["state_type"]) == ("a.tif", "COMPLETED")
+    assert run["parameters"]["acquisitions"] == [raw.key]
+    assert len(records.listing(open_store(str(lab.store)), "clean")) == 1
