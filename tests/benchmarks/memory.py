@@ -1,8 +1,8 @@
 """Peak memory of the stages on stacks of 1, 4 and 16 times 512 MiB: it must not grow with the stack.
 
 Each stage runs in a process of its own with two Dask workers. The peak is the resident set's high-water mark
-as Linux keeps it (VmHWM), of the process that runs the stage and of the largest process below it. Segment and
-extract hold the table of cells, which grows with the cells: so many bytes a cell are printed, too.
+as Linux keeps it (VmHWM), of the process that runs the stage and of the largest process below it. What a cell
+more costs the stage's process is printed, too.
 """
 
 import multiprocessing
@@ -24,6 +24,7 @@ from tasks.ingest import ingest
 from tasks.preprocess import preprocess
 from tasks.samples import attach_sample
 from tasks.segment import segment
+from tasks.segment_settings import SegmentSettings, Threshold
 from tasks.settings import Resources, Settings
 from tasks.stage import Handle
 from tests.benchmarks.measuring import scratch_folder, timed
@@ -33,7 +34,7 @@ SPACING_PX = 60
 BASE_PLANES = 64
 MULTIPLES = (1, 4, 16)
 STAGES = ("ingest", "preprocess", "segment", "extract")
-SETTINGS = Settings(resources=Resources(workers=2))
+SETTINGS = Settings(segment=SegmentSettings(method=Threshold()), resources=Resources(workers=2))
 
 
 @dataclass(frozen=True)
