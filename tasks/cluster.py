@@ -13,6 +13,7 @@ from storage import records, tables
 from storage.arrays import Digests
 from storage.objects import Objects, open_store
 from tasks.finding import FoundClusters, find_clusters
+from tasks.kernels.appearance import held_out_probability
 from tasks.kernels.comparison import compare_conditions
 from tasks.kernels.composition import composition
 from tasks.kernels.projection import umap_2d
@@ -23,7 +24,7 @@ from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import tracked_run
 from tasks.train import Tracking
 
-ALGORITHM = 2
+ALGORITHM = 3
 FEWEST_DRAWN = 6  # chips; with fewer, drawing them anew says nothing
 Rows = list[dict[str, Any]]
 
@@ -45,6 +46,9 @@ def _cluster(
         latent, ~cells["held_out"].to_numpy(bool), settings, table.obsm.get("responsibilities")
     )
     cells["cluster"], cells["cluster_probability"] = found.labels, found.probability
+    cells["condition_probability"] = held_out_probability(
+        latent, cells["condition"].astype(str).to_numpy(), unit_of_cells(cells)
+    )
     umap = umap_2d(
         latent, seed=settings.seed, n_neighbors=settings.umap_neighbours, min_dist=settings.umap_min_dist
     )

@@ -19,7 +19,7 @@ from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
-ALGORITHM = 3
+ALGORITHM = 4
 MOST_LISTED = 5
 FITTED_CAUTION = (
     "Network and clusters were fitted to the cells learned from. Scores named held out are of cells that "
@@ -113,7 +113,7 @@ def _content(
             report_populations.latent_space(view),
             report_populations.sizes(view),
             report_pictures.trends(objects, trails),
-            report_pictures.learning(objects, model),
+            report_pictures.learning(objects, view, model),
         ),
         acquisitions=tuple(_acquisition(objects, trail) for trail in trails),
         scores=_scores(found),

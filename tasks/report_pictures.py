@@ -15,7 +15,8 @@ from tasks.kernels import page, pictures
 from tasks.kernels.composition import composition
 from tasks.report_populations import heat_maps, mapped, maps
 from tasks.stage import Handle, folder
-from tasks.train import loss_panels, read_history
+from tasks.train import loss_panels, read_history, read_model
+from tasks.traversing import traversal_picture
 
 if TYPE_CHECKING:
     from tasks.report import Trail
@@ -185,8 +186,16 @@ def _trend(details: dict[str, Any]) -> pictures.Trend:
     )
 
 
-def learning(objects: Objects, model: Handle) -> page.PictureGroup:
-    """Return the loss curves."""
+def learning(objects: Objects, view: View, model: Handle) -> page.PictureGroup:
+    """Return the loss curves and latent traversals."""
     curves = pictures.loss_curves(loss_panels(read_history(objects, model)))
     drawn = page.Picture("Losses by epoch", curves, "Loss of each epoch, in nats a patch.", "Loss curves")
-    return page.PictureGroup("How the network learned", (drawn,))
+    moved = page.Picture(
+        "Latent traversals",
+        traversal_picture(read_model(objects, model), view.latent),
+        "What the network draws of the mean cell while one latent number moves, in standard deviations: the "
+        "numbers that vary most.",
+        "Rows of drawn nuclei, a row for each latent number",
+        wide=True,
+    )
+    return page.PictureGroup("How the network learned", (drawn, moved))

@@ -152,10 +152,10 @@ def heat_maps(objects: Objects, view: "View", trail: "Trail") -> list[page.Pictu
     here &= (view.cells[["t", "z"]].to_numpy() == 0).all(axis=1)
     if not here.any():
         return []
-    return [
-        heat_map(objects, view, trail, here, "area_px", "Area in px"),
-        heat_map(objects, view, trail, here, "cluster", "Cluster"),
-    ]
+    columns = {"area_px": "Area in px", "cluster": "Cluster"}
+    if np.isfinite(view.cells.loc[here, "condition_probability"]).any():
+        columns["condition_probability"] = "Probability of its condition"
+    return [heat_map(objects, view, trail, here, column, label) for column, label in columns.items()]
 
 
 def heat_map(

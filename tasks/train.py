@@ -21,6 +21,7 @@ from tasks.models.augmentation import Augmentation
 from tasks.models.batches import PatchSet, unit_range
 from tasks.models.checkpoints import load_model, load_state, save_model, save_state
 from tasks.models.device import choose_device, fast_precision
+from tasks.models.embedding import embed as embed_patches
 from tasks.models.embedding import reconstruct
 from tasks.models.plan import TrainingPlan
 from tasks.models.training import TrainedVAE, train_vae
@@ -30,9 +31,11 @@ from tasks.settings import Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import Run, tracked_run
 from tasks.train_settings import MixturePrior, NoCondition, PairedViews, RefinedCondition
+from tasks.traversing import traversal_picture
 
 ALGORITHM = 2
 EXAMPLES = 12
+TRAVERSED = 1000  # cells whose latents say how far a traversal goes
 LEARNING = (
     "epochs", "batch_size", "learning_rate", "schedule", "loss", "beta", "beta_warmup_epochs",
     "beta_cycle_epochs", "free_nats", "seed",
@@ -255,9 +258,16 @@ def loss_panels(history: list[dict[str, float]]) -> dict[str, dict[str, list[flo
 
 
 def _show(run: Run, trained: TrainedVAE, patches: PatchSet) -> None:
-    few = np.unique(np.linspace(0, len(patches) - 1, min(EXAMPLES, len(patches))).astype(np.int64))
-    rows = few if patches.rows is None else patches.rows[few]
-    chosen = PatchSet(patches.source, rows, patches.codes)
-    shown = unit_range(np.asarray(patches.source[rows]))
+    chosen = _few(patches, EXAMPLES)
+    shown = unit_range(np.asarray(chosen.source[chosen.rows]))
     run.picture("reconstructions", reconstructions(shown, reconstruct(trained.model, chosen)))
+    latent = embed_patches(trained.model, _few(patches, TRAVERSED))
+    run.picture("traversals", traversal_picture(trained.model, latent))
     run.picture("losses", loss_curves(loss_panels(trained.history)))
+
+
+def _few(patches: PatchSet, most: int) -> PatchSet:
+    """Some of the patches, evenly drawn."""
+    few = np.unique(np.linspace(0, len(patches) - 1, min(most, len(patches))).astype(np.int64))
+    rows = few if patches.rows is None else patches.rows[few]
+    return PatchSet(patches.source, rows, patches.codes)

@@ -1,6 +1,6 @@
 """What a trained network says about patches: their latent means and their reconstructions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,36 @@ def reconstruct(model: VAE, patches: PatchSource | PatchSet, batch_size: int = 2
     chosen = as_set(patches)
     images_ncyx = np.empty((len(chosen), *chosen.shape_cyx), dtype=np.float32)
     return _apply(model, chosen, batch_size, images_ncyx, lambda batch, codes: model(batch, codes)[0])
+
+
+def traverse(
+    model: VAE,
+    centre: npt.NDArray[np.floating],
+    deviation: npt.NDArray[np.floating],
+    dimensions: Sequence[int],
+    steps: Sequence[float],
+) -> Float32Array:
+    """Patches that the decoder draws while one latent number moves, (dimensions, steps, c, y, x) in [0, 1].
+
+    Parameters
+    ----------
+    model
+        Trained network; where it knows conditions, the mean of all is told.
+    centre, deviation
+        (latent,): where the numbers stand, and how far a step of 1 goes.
+    dimensions
+        Which numbers move, each by itself.
+    steps
+        How far, in deviations.
+    """
+    moved = np.tile(np.asarray(centre, np.float32), (len(dimensions), len(steps), 1))
+    for row, dimension in enumerate(dimensions):
+        moved[row, :, dimension] += np.asarray(steps, np.float32) * np.float32(deviation[dimension])
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        logits = model.decode(torch.from_numpy(moved.reshape(-1, moved.shape[2])).to(device))
+        drawn: Float32Array = torch.sigmoid(logits).cpu().numpy()
+    return drawn.reshape(len(dimensions), len(steps), *drawn.shape[1:])
 
 
 def cluster_shares(model: VAE, latents: Float32Array) -> Float32Array:

@@ -11,6 +11,7 @@ from tasks.cluster_settings import ModelMixture
 from tasks.dataset import held_out
 from tasks.embed import embed
 from tasks.finding import find_clusters
+from tasks.kernels.appearance import held_out_probability
 from tasks.models.embedding import most_probable_clusters
 from tasks.models.vae import seeded_vae
 from tasks.settings import ClusterSettings
@@ -80,6 +81,14 @@ def test_every_cell_has_a_cluster_and_a_place_on_the_map(learned):
     np.testing.assert_array_equal(
         clusters.obsm["latent"], table_of(learned, learned.embedding).obsm["latent"].astype(float)
     )
+
+
+def test_every_cell_is_judged_by_what_never_saw_its_chip(learned):
+    cells = table_of(learned, learned.clusters).obs
+    latent = np.asarray(table_of(learned, learned.clusters).obsm["latent"])
+    expected = held_out_probability(latent, cells["condition"].to_numpy(str), cells["chip"].to_numpy(str))
+    assert cells["condition_probability"].between(0, 1).all()
+    np.testing.assert_array_equal(cells["condition_probability"], expected)
 
 
 def test_the_composition_counts_every_cell_once_and_percents_sum_up(learned):

@@ -55,6 +55,8 @@ def test_the_page_shows_what_was_asked_for(html):
         "UMAP by cluster",
         "UMAP by condition",
         "How conditions spread over clusters",
+        "probability of its condition of each nucleus",
+        "Latent traversals",
     ):
         assert title in html
     assert html.count("before and after preprocessing</") >= QUICK.report.examples

@@ -60,6 +60,7 @@ def test_the_run_remembers_settings_data_losses_pictures_and_the_way_back(learne
     assert len(client.get_metric_history(run.info.run_id, "train_total")) == 2
     assert {file.path for file in client.list_artifacts(run.info.run_id, "pictures")} == {
         "pictures/reconstructions.png",
+        "pictures/traversals.png",
         "pictures/losses.png",
     }
     (data,) = run.inputs.dataset_inputs

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tasks.models.batches import PatchSet
-from tasks.models.embedding import embed, embed_joined, most_probable_clusters, reconstruct
+from tasks.models.embedding import embed, embed_joined, most_probable_clusters, reconstruct, traverse
 from tasks.models.training import TrainingPlan, train_vae
 from tasks.models.vae import VAEConfig, seeded_vae
 from tests.tasks.models.blobs import ellipses_ncyx
@@ -86,3 +86,15 @@ def test_a_trained_embedding_separates_lying_from_standing() -> None:
     middle = (means[::2].mean(0) + means[1::2].mean(0)) / 2
     stands = (unseen - middle) @ axis > 0
     assert (stands == (np.arange(60) % 2 == 0)).mean() > 0.95
+
+
+def test_a_traversal_moves_one_number_and_passes_through_the_centre() -> None:
+    model = seeded_vae(VAEConfig(1, 16, 16, latent=3, widths=(4, 8)), seed=0)
+    centre, deviation = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, 3.0])
+    drawn = traverse(model, centre, deviation, [2, 0], (-1.0, 0.0, 2.0))
+    assert drawn.shape == (2, 3, 1, 16, 16)
+    for row, step, latent in (
+        (0, 0, [0.5, -1.0, -1.0]), (1, 2, [2.5, -1.0, 2.0]), (0, 1, centre.tolist()), (1, 1, centre.tolist())
+    ):  # fmt: skip
+        expected = torch.sigmoid(model.decode(torch.tensor([latent]))).detach().numpy()[0]
+        np.testing.assert_allclose(drawn[row, step], expected, atol=1e-6)
