@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.inputs import find_inputs
 from storage.arrays import power_of_two_shards
+from storage.objects import open_store
 from storage.sources.base import Acquisition
 from storage.sources.discovery import open_acquisition
 from tasks import budget
@@ -15,6 +16,7 @@ from tasks.kernels.geometry import rotated_shape
 from tasks.models.device import gpu_count
 from tasks.models.network import NetworkSegmenter
 from tasks.models.networks import seconds_a_patch
+from tasks.network_files import OF_STORE, local_model
 from tasks.parts import largest_part, unit_count
 from tasks.preprocess_settings import Off, RotationFixed
 from tasks.segment_settings import Network
@@ -25,8 +27,15 @@ STEPS_A_PLANE = 2  # segment: facts; extract: at least one
 STEPS_A_TILE = 4  # label, pair, renumber, measure
 
 
-def plan_run(inputs: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """Return regions, bytes and peak memory of a run; no pixel is read and nothing is written."""
+def plan_run(inputs: Sequence[str], settings: Settings, store: str | None = None) -> dict[str, Any]:
+    """Return regions, bytes and peak memory of a run; no pixel is read and nothing is written.
+
+    Parameters
+    ----------
+    store
+        Where a network lies that the settings name as one of the store.
+    """
+    settings = _with_local_network(settings, store)
     found = find_inputs(inputs, settings.ingest, quietly=True)
     planned = [_plan_acquisition(one.acquisition, settings) for one in found]
     resources = settings.resources
@@ -53,6 +62,15 @@ def plan_run(inputs: Sequence[str], settings: Settings) -> dict[str, Any]:
         "reused": False,
         "acquisitions": planned,
     }
+
+
+def _with_local_network(settings: Settings, store: str | None) -> Settings:
+    method = settings.segment.method
+    if store is None or not isinstance(method, Network) or not method.model.startswith(OF_STORE):
+        return settings
+    found = method.model_copy(update={"model": local_model(open_store(store), method.model)})
+    segment = settings.segment.model_copy(update={"method": found})
+    return settings.model_copy(update={"segment": segment})
 
 
 def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from storage import records
 from storage.objects import Objects, open_store
 from tasks import announce
 from tasks.models.networks import SHIPPED
-from tasks.networks import network_file, out_file
+from tasks.network_files import model_of
+from tasks.networks import out_file
 from tasks.refine import refine_segmenter, register_again, registry_name
 from tasks.refine_settings import CHAMPION
 from tasks.segment_settings import Network
@@ -98,7 +99,7 @@ def with_champion(objects: Objects, settings: Settings, tracking_uri: str) -> Se
     if not isinstance(method, Network) or method.model != CHAMPION:
         return settings
     found = champion_of(objects, tracking_uri)
-    model = SHIPPED[0] if found is None else str(network_file(objects, found.key))
+    model = SHIPPED[0] if found is None else model_of(found.key)
     chosen = settings.segment.model_copy(update={"method": method.model_copy(update={"model": model})})
     return settings.model_copy(update={"segment": chosen})
 

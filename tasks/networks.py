@@ -1,7 +1,5 @@
 """The networks that a store or this machine holds: what is in use, and what learning starts from."""
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,21 +29,6 @@ class Base:
 def read_network(objects: Objects, key: str) -> CellposeNet:
     """Return the network of a segmenter artifact."""
     return load_cellpose(objects.get(folder("segmenter", key, "network.pt")))
-
-
-def network_file(objects: Objects, key: str) -> Path:
-    """Return the network of a segmenter artifact as a file of this machine; a copy where the store is not."""
-    name = folder("segmenter", key, "network.pt")
-    if objects.folder is not None:
-        return objects.folder / name
-    place = Path(tempfile.gettempdir()) / f"chipcyte-networks-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    copy, content = place / f"{key}.pt", objects.get(name)
-    if not copy.is_file() or copy.read_bytes() != content:
-        partial = copy.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(copy)
-    return copy
 
 
 def in_use(objects: Objects, champion: Champion | None) -> Base | None:

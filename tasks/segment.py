@@ -39,7 +39,7 @@ def segment(
     """
     objects = open_store(store)
     image = images.open_image(objects, layout.image_path("clean", clean.key))
-    segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1])
+    segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1], objects)
     asked = Question(
         kind="labels",
         name=clean.name,
@@ -81,7 +81,7 @@ def _label(
     resources: Resources,
 ) -> Outcome:
     image = images.open_image(objects, layout.image_path("clean", clean.key))
-    segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1])
+    segmenter = make_segmenter(settings, image.metadata.pixel_size_um[1], objects)
     _warn_of_unknown_size(clean.name, image, segmenter)
     _check_budget(clean.name, image, segmenter, settings, resources)
     written: Digests = {}

@@ -15,7 +15,8 @@ class Network(Section):
     model: str = Field(
         CHAMPION,
         description="`champion`: the best that `refine train` made for this store, until then nuclei-small; "
-        "or the shipped network by its name, or one of Cellpose: its file, or its name in Cellpose's folder.",
+        "or the shipped network by its name, or one of Cellpose: its file, or its name in Cellpose's folder; "
+        "or `segmenter/KEY`: one that learned in this store.",
     )
     diameter_um: float | Literal["auto"] = Field(
         "auto",

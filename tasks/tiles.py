@@ -15,6 +15,7 @@ from storage.regions import Region, grid_regions
 from tasks.models.network import NetworkSegmenter
 from tasks.models.networks import SHIPPED, load_network
 from tasks.models.threshold import ThresholdSegmenter
+from tasks.network_files import local_model
 from tasks.refine_settings import CHAMPION
 from tasks.segment_settings import Network, Threshold
 from tasks.settings import Resources, SegmentSettings
@@ -46,7 +47,8 @@ class LabelTask:
 
     def segmenter(self) -> AnySegmenter:
         """Return what labels the planes, for nuclei of the recording's diameter."""
-        made = make_segmenter(self.settings, self.clean_image().metadata.pixel_size_um[1])
+        pixel_size_um = self.clean_image().metadata.pixel_size_um[1]
+        made = make_segmenter(self.settings, pixel_size_um, open_store(self.store))
         if isinstance(made, NetworkSegmenter) and self.diameter_px is not None:
             return replace(made, diameter_px=self.diameter_px)
         return made
@@ -60,8 +62,10 @@ class LabelTask:
         return images.open_image(open_store(self.store), layout.labels_path(self.clean, self.labels), written)
 
 
-def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> AnySegmenter:
-    """Return the segmenter that the settings name, its lengths in px.
+def make_segmenter(
+    settings: SegmentSettings, pixel_size_um: float | None, objects: Objects | None = None
+) -> AnySegmenter:
+    """Return the segmenter that the settings name, its lengths in px; `objects` may hold its network.
 
     Raises
     ------
@@ -74,8 +78,9 @@ def make_segmenter(settings: SegmentSettings, pixel_size_um: float | None) -> An
     if isinstance(method, Threshold):
         wide_px = method.diameter_um * px_per_um if pixel_size_um else method.diameter_px
         return ThresholdSegmenter(diameter_px=wide_px, min_area_px=area)
+    model = SHIPPED[0] if method.model == CHAMPION else method.model
     try:
-        network = load_network(SHIPPED[0] if method.model == CHAMPION else method.model)
+        network = load_network(model if objects is None else local_model(objects, model))
     except ValueError as error:
         raise InputError(str(error)) from error
     return NetworkSegmenter(

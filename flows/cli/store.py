@@ -132,7 +132,7 @@ def plan(inputs: InputsArgument, common: Common) -> None:
     from flows.planning import plan_run
 
     settings = common.settings()
-    found = plan_run(inputs, settings)
+    found = plan_run(inputs, settings, common.store)
     common.show(found, lambda: _print_plan(found))
 
 
