@@ -22,6 +22,7 @@ BENCHMARKS = (
     "preprocess",
     "refine",
     "segment",
+    "segment_large",
     "train",
 )
 

@@ -47,7 +47,7 @@ def run(size: float) -> None:
         print(f"{folder_bytes(folder) / 1e9:.1f} GB in the store at the end")
 
 
-def repeated(field: NDArray[np.uint16], region: Region) -> NDArray[np.uint16]:
+def repeated(field: NDArray[Any], region: Region) -> NDArray[Any]:
     """Return the pixels of one shard: the field side by side, moved by an amount of the shard's own."""
     height, width = region.shape[-2:]
     down, right = (start // 7 for start in region.start[-2:])

@@ -1,4 +1,4 @@
-"""Segmentation: nuclei of held-out fields of DSB2018, and the time beside the bare network and cellpose.
+"""Segmentation: nuclei of held-out fields of DSB2018, time and memory beside the bare network and cellpose.
 
 Seconds are of this process's processor, contenders taken in turn, one thread: another program on the machine
 changes them little.
@@ -6,7 +6,9 @@ changes them little.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -14,11 +16,17 @@ from numpy.typing import NDArray
 
 from tasks.kernels.matching import match_counts, precision_of
 from tasks.models.cellpose_checkpoints import load_cellpose
-from tasks.models.cellpose_net import CellposeNet
 from tasks.models.network import NetworkSegmenter
 from tasks.models.networks import WEIGHTS
 from tasks.models.segmenter import DEFAULT, load_segmenter
-from tests.benchmarks import dsb2018
+from tests.benchmarks import dsb2018, segment_stage
+from tests.benchmarks.measuring import scratch_folder
+from tests.benchmarks.segment_peers import (
+    bare,
+    by_cellpose,
+    by_distributed_cellpose,
+    distributed_is_here,
+)
 
 IOUS = (0.5, 0.75, 0.9)
 SIDE_PX = 2048
@@ -29,20 +37,36 @@ CELLPOSE_TILES_PX = (224, 1024)  # cellpose's default, and one that wastes less
 def run(size: float) -> None:
     torch.set_num_threads(1)
     accuracy(size)
-    speed(round(SIDE_PX * size) // 64 * 64)
+    side_px = round(SIDE_PX * size) // 64 * 64
+    frame, known = mosaic(side_px)
+    bare_s = speed(frame, known)
+    segment_stage.run(frame, bare_s)
 
 
 def accuracy(size: float) -> None:
     """Average precision, all nuclei pooled, with the diameter found and with the true one."""
     held = [one for one, out in zip(dsb2018.pictures(), dsb2018.held_out(), strict=True) if out]
     held = held[:: max(1, round(1 / size))]
-    segmenter = load_segmenter(DEFAULT)
+    segmenter, net = load_segmenter(DEFAULT), load_cellpose(WEIGHTS / f"{DEFAULT}.pt")
     assert isinstance(segmenter, NetworkSegmenter)
+
+    def told(one: dsb2018.Picture) -> NDArray[np.uint32]:
+        return replace(segmenter, diameter_px=one.diameter_px or None).segment(one.yx)
+
+    def told_float32(one: dsb2018.Picture) -> NDArray[np.uint32]:
+        with patch("tasks.models.device.fast_precision", lambda _: "float32"):
+            return told(one)
+
+    def peer(one: dsb2018.Picture, flow_threshold: float) -> NDArray[np.uint32]:
+        scale = segmenter.network.diameter_px / (one.diameter_px or segmenter.network.diameter_px)
+        return by_cellpose(net, one.yx, scale=scale, flow_threshold=flow_threshold)
+
     ways: dict[str, Callable[[dsb2018.Picture], NDArray[np.uint32]]] = {
         f"{DEFAULT}, diameter found": lambda one: segmenter.segment(one.yx),
-        f"{DEFAULT}, true diameter": lambda one: NetworkSegmenter(
-            segmenter.network, diameter_px=one.diameter_px or None
-        ).segment(one.yx),
+        f"{DEFAULT}, true diameter": told,
+        "the same in float32": told_float32,
+        "cellpose, true diameter": lambda one: peer(one, 0.4),
+        "cellpose, with our flow threshold": lambda one: peer(one, segmenter.flow_threshold),
         "threshold": lambda one: load_segmenter("threshold").segment(one.yx),
     }
     nuclei = sum(len(np.unique(one.labels_yx)) - 1 for one in held)
@@ -53,9 +77,8 @@ def accuracy(size: float) -> None:
     print()
 
 
-def speed(side_px: int) -> None:
-    """Processor seconds of one frame: bare network, our segmenter, cellpose's own evaluation."""
-    frame, known = mosaic(side_px)
+def speed(frame: NDArray[np.float32], known: NDArray[np.uint32]) -> dict[str, float]:
+    """Print processor seconds of one frame; return those of the bare network."""
     net = load_cellpose(WEIGHTS / f"{DEFAULT}.pt")
     diameter_px = float(net.diam_mean)
     found: dict[str, NDArray[Any]] = {}
@@ -70,18 +93,31 @@ def speed(side_px: int) -> None:
 
     def peer(name: str, tile_px: int) -> Callable[[], None]:
         def segment() -> None:
-            found[name] = by_cellpose(net, frame, tile_px)
+            found[name] = by_cellpose(net, frame, tile_px=tile_px)
+
+        return segment
+
+    def blocks(name: str) -> Callable[[], None]:
+        def segment() -> None:
+            with scratch_folder() as folder:
+                found[name] = by_distributed_cellpose(
+                    net, frame, folder, block_px=max(256, len(frame) // 4), diameter_px=diameter_px
+                )
 
         return segment
 
     works: dict[str, Callable[[], None]] = {
         "bare network, float32": lambda: bare(net, frame),
+        "bare network, fastest here": lambda: bare(net, frame, mixed=True),
         "ours, diameter found": ours("ours, diameter found"),
         "ours, diameter given": ours("ours, diameter given", diameter_px=diameter_px),
     } | {f"cellpose, tiles of {px}": peer(f"cellpose, tiles of {px}", px) for px in CELLPOSE_TILES_PX}
+    if distributed_is_here():
+        works["cellpose's blocks on Dask"] = blocks("cellpose's blocks on Dask")
     seconds = best_cpu_seconds(works)
     reference = seconds["bare network, float32"]
-    print(f"{side_px} x {side_px} px, {known.max()} nuclei of DSB2018, network's scale\n")
+    height, width = frame.shape
+    print(f"{height} x {width} px, {known.max()} nuclei of DSB2018, network's scale\n")
     print(f"{'':<28}{'CPU s':>8}  {'bare':>6}  AP at 0.5, 0.75")
     for name, taken in seconds.items():
         scores = ""
@@ -89,6 +125,7 @@ def speed(side_px: int) -> None:
             ap = precision_of(match_counts(known, found[name], IOUS))
             scores = "  ".join(f"{one:.3f}" for one in ap[:2])
         print(f"{name:<28}{taken:>8.2f}  {taken / reference:>6.2f}  {scores}")
+    return {name: taken for name, taken in seconds.items() if name.startswith("bare")}
 
 
 def best_cpu_seconds(works: dict[str, Callable[[], None]]) -> dict[str, float]:
@@ -135,39 +172,3 @@ def mosaic(side_px: int) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
         if left >= side_px:
             top, left, height = top + height, 0, 0
     return frame, known
-
-
-def bare(net: CellposeNet, frame: NDArray[np.float32]) -> None:
-    """The network alone, on all of the frame at once."""
-    ncyx = torch.zeros(1, net.config.in_channels, *frame.shape)
-    ncyx[0, 0] = torch.from_numpy(frame)
-    with torch.inference_mode():
-        net(ncyx)
-
-
-class ForCellpose(torch.nn.Module):
-    """The same network as cellpose's functions want one: faces of a device, a type, and pairs as output."""
-
-    def __init__(self, net: CellposeNet) -> None:
-        super().__init__()
-        self.net, self.dtype, self.device = net, torch.float32, torch.device("cpu")
-
-    def forward(self, ncyx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps, _ = self.net(ncyx)
-        return maps, torch.zeros(len(ncyx), 256)
-
-
-def by_cellpose(net: CellposeNet, frame: NDArray[np.float32], tile_px: int) -> NDArray[np.uint32]:
-    """Labels by cellpose's own `run_net` and `compute_masks`, with its default thresholds."""
-    from cellpose import dynamics
-    from cellpose.core import run_net
-
-    low, high = np.percentile(frame, (1, 99))
-    yxc = np.zeros((1, *frame.shape, net.config.in_channels), np.float32)
-    yxc[0, ..., 0] = (frame - low) / (high - low)
-    maps = run_net(ForCellpose(net), yxc, bsize=tile_px)[0]
-    maps = maps[0] if maps.ndim == 4 else maps
-    masks = dynamics.compute_masks(
-        np.moveaxis(maps[..., :2], -1, 0), maps[..., 2], device=torch.device("cpu")
-    )
-    return np.asarray(masks[0] if isinstance(masks, tuple) else masks, np.uint32)
