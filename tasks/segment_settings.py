@@ -29,7 +29,7 @@ class Network(Section):
         5, ge=1, description="Frames in which the diameter is looked for, evenly spread over time."
     )
     flow_threshold: float = Field(
-        1.0,
+        0.4,
         ge=0,
         description="Nuclei whose flows fit their shape worse are dropped, squared distance of unit vectors; "
         "less is stricter, 0 keeps all.",

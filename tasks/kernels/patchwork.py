@@ -31,10 +31,12 @@ class Patchwork:
     scale
         Pixels of the rescaled plane for one of the plane.
     counts_yx, patch_yx
-        How many patches there are, and their edges, rescaled px. They begin every `patch - overlap`; the last
-        ones reach beyond the plane, which is mirrored there.
+        How many patches there are, and their edges, rescaled px. They begin every `patch - overlap`; the
+        first and the last ones reach beyond the plane, where they are 0.
     overlap_px
         How much of two neighbours is the same, rescaled px.
+    margin_px
+        How far the patches reach beyond the plane at least, on each side, rescaled px.
     """
 
     shape_yx: tuple[int, int]
@@ -42,6 +44,7 @@ class Patchwork:
     counts_yx: tuple[int, int]
     patch_yx: tuple[int, int]
     overlap_px: int
+    margin_px: int = 0
 
     @property
     def scaled_yx(self) -> tuple[int, int]:
@@ -66,8 +69,11 @@ class Patchwork:
         return [(row, column) for row in range(self.counts_yx[0]) for column in range(self.counts_yx[1])]
 
     def box(self, place: Place) -> Box:
-        """Part of the rescaled plane that a patch shows; it may end beyond it."""
-        starts = [at * (edge - self.overlap_px) for at, edge in zip(place, self.patch_yx, strict=True)]
+        """Part of the rescaled plane that a patch shows; it may begin before it and end beyond it."""
+        starts = [
+            at * (edge - self.overlap_px) - self.margin_px
+            for at, edge in zip(place, self.patch_yx, strict=True)
+        ]
         rows, columns = (slice(a, a + edge) for a, edge in zip(starts, self.patch_yx, strict=True))
         return rows, columns
 
@@ -79,7 +85,7 @@ class Patchwork:
 
     def scaled(self, source_yx: Float32, source_box: Box, place: Place) -> Float32:
         """Return the pixels of a patch from those of the halved plane in `source_box`; both float32."""
-        patch: Float32 = resample(
+        seen: Float32 = resample(
             source_yx,
             source_box,
             self.box(place),
@@ -88,6 +94,12 @@ class Patchwork:
             order=1,
             fill=None,
         ).astype(np.float32, copy=False)
+        inside = tuple(
+            slice(max(0, -part.start), min(part.stop, size) - part.start)
+            for part, size in zip(self.box(place), self.scaled_yx, strict=True)
+        )
+        patch = np.zeros_like(seen)
+        patch[inside] = seen[inside]
         return patch
 
     def needed(self, window: Box) -> list[Place]:
@@ -172,7 +184,13 @@ class Patchwork:
 
 
 def patchwork(
-    shape_yx: tuple[int, int], scale: float, *, longest_px: int, overlap_px: int, multiple_px: int
+    shape_yx: tuple[int, int],
+    scale: float,
+    *,
+    longest_px: int,
+    overlap_px: int,
+    multiple_px: int,
+    margin_px: int = 0,
 ) -> Patchwork:
     """Plan the patches of a plane: as few as possible, all of one shape.
 
@@ -188,6 +206,8 @@ def patchwork(
         How much of two neighbours is the same; less than a patch, a multiple of 4.
     multiple_px
         What edges must be divisible by.
+    margin_px
+        How much of the outside the patches show at the plane's borders.
 
     Raises
     ------
@@ -201,13 +221,13 @@ def patchwork(
             f"expected longest_px a multiple of {multiple_px} and an overlap below it that 4 divides, "
             f"found {longest_px} and {overlap_px}"
         )
-    sizes = [max(1, round(size * scale)) for size in shape_yx]
+    sizes = [max(1, round(size * scale)) + 2 * margin_px for size in shape_yx]
     counts = [max(1, -(-(size - overlap_px) // (longest_px - overlap_px))) for size in sizes]
     edges = [
         -(-(size + (count - 1) * overlap_px) // (count * multiple_px)) * multiple_px
         for size, count in zip(sizes, counts, strict=True)
     ]
-    return Patchwork(shape_yx, scale, (counts[0], counts[1]), (edges[0], edges[1]), overlap_px)
+    return Patchwork(shape_yx, scale, (counts[0], counts[1]), (edges[0], edges[1]), overlap_px, margin_px)
 
 
 def _rescaling(factor: float) -> NDArray[np.float64]:

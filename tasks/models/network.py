@@ -22,6 +22,9 @@ LONGEST_NUCLEUS = 3.0
 """Longest axis, in diameters, of a nucleus that a tile sees whole; longer ones are merged from parts."""
 SMALLEST_SHARE = 0.15
 """Objects below this share of a disc of the diameter are dropped: the edges of turned frames give specks."""
+MARGIN_PX = 16
+"""How much darkness networks see around the frame, px of their own, as in Cellpose. Where their view ends,
+they take a nucleus to go on, and lead to a middle outside: such flows do not fit what is visible of it."""
 _LEAST_STEPS = 100
 
 Maps = NDArray[np.float16]
@@ -122,12 +125,12 @@ class NetworkSegmenter:
 
     network: FlowNetwork
     diameter_px: float | None = None
-    flow_threshold: float = 1.0
+    flow_threshold: float = 0.4
     cellprob_threshold: float = 0.0
     min_area_px: int | None = None
     max_area_px: int | None = None
 
-    algorithm: ClassVar[int] = 2
+    algorithm: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if self.diameter_px is not None and not 1 <= self.diameter_px <= 10_000:
@@ -188,6 +191,7 @@ class NetworkSegmenter:
             longest_px=self.network.patch_px,
             overlap_px=self.network.overlap_px,
             multiple_px=self.network.multiple_px,
+            margin_px=MARGIN_PX,
         )
 
     def maps(self, picture: Picture, patches: Patchwork, places: Sequence[Place]) -> Maps:

@@ -7,8 +7,8 @@ from tasks.kernels.pyramid import downsample_mean
 SHAPE = (203, 311)
 
 
-def planned(scale=1.0, shape=SHAPE, *, longest_px=96, overlap_px=16, multiple_px=8):
-    return patchwork(shape, scale, longest_px=longest_px, overlap_px=overlap_px, multiple_px=multiple_px)
+def planned(scale=1.0, shape=SHAPE, **options):
+    return patchwork(shape, scale, **{"longest_px": 96, "overlap_px": 16, "multiple_px": 8} | options)
 
 
 def cut(patches, yx):
@@ -30,9 +30,10 @@ def smooth(shape=SHAPE):
     return (np.sin(y / 40) + np.cos(x / 30)).astype(np.float32)
 
 
+@pytest.mark.parametrize("margin_px", [0, 12])
 @pytest.mark.parametrize("scale", [0.2, 0.5, 0.77, 1.0, 1.9])
-def test_what_is_cut_and_joined_is_what_it_was(scale):
-    patches, picture = planned(scale), smooth()
+def test_what_is_cut_and_joined_is_what_it_was(scale, margin_px):
+    patches, picture = planned(scale, margin_px=margin_px), smooth()
     joined = patches.joined(cut(patches, picture), whole())
     assert joined.shape == (1, *SHAPE)
     inner = (slice(10, -10),) * 2
@@ -40,9 +41,10 @@ def test_what_is_cut_and_joined_is_what_it_was(scale):
     np.testing.assert_allclose(joined[0][inner], picture[inner], atol=tolerance)
 
 
+@pytest.mark.parametrize("margin_px", [0, 12])
 @pytest.mark.parametrize("scale", [0.31, 1.0, 1.37])
-def test_a_part_has_the_bits_of_the_whole(scale):
-    patches = planned(scale)
+def test_a_part_has_the_bits_of_the_whole(scale, margin_px):
+    patches = planned(scale, margin_px=margin_px)
     maps = cut(patches, np.random.default_rng(0).random(SHAPE, dtype=np.float32))
     everything = patches.joined(maps, whole())
     for window in [
@@ -56,17 +58,26 @@ def test_a_part_has_the_bits_of_the_whole(scale):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (96, 96), (97, 200), (1000, 30)])
 @pytest.mark.parametrize("scale", [0.25, 1.0, 2.2])
-def test_patches_of_one_shape_cover_every_pixel(shape, scale):
-    patches = planned(scale, shape)
+@pytest.mark.parametrize("margin_px", [0, 12])
+def test_patches_of_one_shape_cover_every_pixel_and_the_margin(shape, scale, margin_px):
+    patches = planned(scale, shape, margin_px=margin_px)
     assert all(edge % 8 == 0 and edge <= 96 for edge in patches.patch_yx)
-    covered = np.zeros(patches.scaled_yx, int)
+    covered = np.zeros([size + 2 * margin_px for size in patches.scaled_yx], int)
     for place in patches.places:
         box = patches.box(place)
         assert tuple(one.stop - one.start for one in box) == patches.patch_yx
-        covered[box] += 1
+        covered[tuple(slice(one.start + margin_px, one.stop + margin_px) for one in box)] += 1
     assert covered.min() >= 1
     joined = patches.joined(cut(patches, np.full(shape, 3, np.float32)), whole(shape))
     np.testing.assert_array_equal(joined, np.full((1, *shape), 3, np.float32))
+
+
+def test_outside_the_plane_it_is_dark():
+    picture = np.random.default_rng(0).random((40, 50), dtype=np.float32)
+    patches = planned(1.0, picture.shape, margin_px=16)
+    assert patches.patch_yx == (72, 88)
+    (patch,) = cut(patches, picture).values()
+    np.testing.assert_array_equal(patch[0], np.pad(picture, ((16, 16), (16, 22))))
 
 
 def test_neighbours_share_evenly_what_both_see_and_borders_have_no_say():

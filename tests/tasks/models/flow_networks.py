@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.kernels.flow_targets import flows_from_labels
+from tasks.models.network import MARGIN_PX
 
 SIDE = 8192
 
@@ -34,14 +35,16 @@ class KnowsTheAnswer:
     def __post_init__(self):
         inside = np.where(self.labels_yx > 0, 4, -4)[None]
         maps = np.concatenate([5 * flows_from_labels(self.labels_yx), inside])
-        self.maps_cyx = np.pad(maps, ((0, 0), (0, 256), (0, 256)), constant_values=-4).astype(np.float32)
+        around = (MARGIN_PX, 256)
+        self.maps_cyx = np.pad(maps, ((0, 0), around, around), constant_values=-4).astype(np.float32)
 
     def maps(self, nyx):
         return np.stack([self._maps(yx) for yx in nyx])
 
     def _maps(self, yx):
         low, high = self.grey
-        top, left = (round((float(yx[0, k]) * (high - low) + low) * SIDE) - 1 for k in (0, 1))
+        first = yx[MARGIN_PX, MARGIN_PX : MARGIN_PX + 2]  # what is before may lie outside the picture
+        top, left = (round((float(value) * (high - low) + low) * SIDE) - 1 for value in first)
         left -= 1  # the second pixel tells the column
         self.asked.append((top, left))
         return self.maps_cyx[:, top : top + yx.shape[0], left : left + yx.shape[1]]

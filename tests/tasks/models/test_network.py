@@ -49,7 +49,7 @@ def test_what_a_network_knows_is_found_whatever_its_patches(patch_px):
     assert (
         len(network.asked)
         == len(set(network.asked))
-        == -(-268 // (patch_px - 32)) * -(-388 // (patch_px - 32))
+        == -(-300 // (patch_px - 32)) * -(-420 // (patch_px - 32))
     )
 
 
