@@ -1,8 +1,9 @@
 """The diameter of a picture's nuclei, found by showing a network a part of it at several scales.
 
 A network of Cellpose's kind knows nuclei of one diameter, and those half or twice as wide less well. So a
-scale is right if what is found at it has the diameter that it is made for, and covers more of the part than
-what is found at others. From the best of four scales the estimate goes on to where it does not change.
+scale is right if most of what is found at it has the diameter that it is made for, and covers more of the
+part than what is found at others. From the best of four scales the estimate goes on to where it does not
+change.
 """
 
 import math
@@ -57,7 +58,7 @@ def find_diameters(network: FlowNetwork, picture: Picture) -> Diameters:
         box = overview.brightest(math.ceil(LOOKED_AT_PX / scale))
         return _Seen(expected_px, _diameters(network, picture, box, scale), _area(box))
 
-    best = max(map(look, FIRST_PX), key=lambda seen: seen.covered)
+    best = max(map(look, FIRST_PX), key=lambda seen: seen.fit)
     for _ in range(LOOKS if best.alike_px.size else 0):
         again = look(float(np.median(best.alike_px)))
         if again.alike_px.size == 0:
@@ -83,9 +84,15 @@ class _Seen:
         return self.diameters_px[apart < math.log(ALIKE)]
 
     @property
-    def covered(self) -> float:
-        """Share of the part that these cover, but for a factor."""
-        return float((self.alike_px**2).sum()) / self.area_px
+    def fit(self) -> float:
+        """Share of the part that these cover, but for a factor, times their share of all that was found.
+
+        At too coarse a scale a patch of ground may be taken for one large nucleus, which covers more than all
+        the true ones do.
+        """
+        alike_px = self.alike_px
+        share = alike_px.size / max(self.diameters_px.size, 1)
+        return share * float((alike_px**2).sum()) / self.area_px
 
 
 @dataclass(frozen=True)
