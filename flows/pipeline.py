@@ -29,6 +29,7 @@ from tasks.samples import attach_sample, attach_truth, sample_facts, standing_sa
 from tasks.segment import segment
 from tasks.settings import ExtractSettings, Settings
 from tasks.stage import Handle, handle
+from tasks.tracking import deliver_if_any
 from tasks.train import Tracking, train
 
 Stage = Literal["ingest", "preprocess", "segment", "extract", "train", "embed", "cluster", "report"]
@@ -110,6 +111,7 @@ def process(
 
 def _job(objects: Objects, settings: Settings, name: str, tracking_uri: str, until: Stage) -> Job:
     page = url_for("flow-run", flow_run.id) if flow_run.id else None
+    deliver_if_any(objects, tracking_uri)
     if STAGES.index(until) >= STAGES.index("segment"):
         settings = with_champion(objects, settings, tracking_uri)
     return Job(objects, settings, Tracking(tracking_uri, name, page or ""), until)

@@ -19,6 +19,7 @@ from tasks.refine_settings import CHAMPION
 from tasks.segment_settings import Network
 from tasks.settings import Settings
 from tasks.stage import Handle, folder
+from tasks.tracking import deliver_if_any
 from tasks.tracking.champions import Champion, find_champion, find_version, promote, rollback, was_champion
 from tasks.train import Tracking
 
@@ -65,6 +66,7 @@ def refine_train(
     """
     objects = open_store(store, create=True)
     target = out_file(Path(out)) if out else None
+    deliver_if_any(objects, tracking_uri)
     page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
     standing, tracking = champion_of(objects, tracking_uri), Tracking(tracking_uri, name, page)
     made = refine_segmenter(

@@ -5,7 +5,8 @@ RECORDS = "records"
 QUARANTINE = "quarantine"
 INBOXES = "inboxes"
 PROGRESS = "progress"
-AREAS = ("acquisitions", "artifacts", RECORDS, PROGRESS, QUARANTINE, INBOXES)
+DELIVERIES = "deliveries"
+AREAS = ("acquisitions", "artifacts", RECORDS, PROGRESS, QUARANTINE, INBOXES, DELIVERIES)
 
 
 def artifact_folder(kind: str, key: str) -> str:
@@ -77,3 +78,8 @@ def quarantine_path(key: str) -> str:
 def known_folder(inbox: str) -> str:
     """Return the folder of what is known about the files of an inbox, named by the digest of its URL."""
     return f"{INBOXES}/{inbox}/known"
+
+
+def delivery_folder(run_id: str) -> str:
+    """Return the folder of what an MLflow that was lost has yet to hear of a run."""
+    return f"{DELIVERIES}/{run_id}"

@@ -16,13 +16,13 @@ from tasks.finding import FoundClusters, find_clusters
 from tasks.kernels.appearance import held_out_probability
 from tasks.kernels.comparison import compare_conditions
 from tasks.kernels.composition import composition
+from tasks.kernels.pictures import scatter_2d
 from tasks.kernels.projection import umap_2d
 from tasks.kernels.score_intervals import Draws
 from tasks.kernels.scores import cluster_scores
 from tasks.settings import ClusterSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
-from tasks.tracking import tracked_run
-from tasks.train import Tracking
+from tasks.tracking import Tracking
 
 ALGORITHM = 3
 FEWEST_DRAWN = 6  # chips; with fewer, drawing them anew says nothing
@@ -64,13 +64,13 @@ def _cluster(
     metrics = scores_of_parts(latent, cells, found, settings.seed) | {"bic": found.bic}
     rows = {"composition": _composition(cells), "comparison": compared(cells, settings)}
     rows |= {"choice": [one.row() for one in found.candidates]} if found.candidates else {}
-    run_facts = _track(objects, key, embedding, settings, metrics, rows, tracking)
+    run_facts = _track(objects, key, embedding, settings, metrics, rows, (cells, umap), tracking)
     return Outcome(
         path=path,
         written=written,
         counts={"cells": len(cells), "clusters": found.count},
         metrics={name: _plain(value) for name, value in metrics.items()},
-        details={**rows, "converged": found.converged, "interval_unit": _drawn_unit(cells), **run_facts},
+        details={**rows, "converged": found.converged, "interval_unit": drawn_unit(cells), **run_facts},
     )
 
 
@@ -86,7 +86,7 @@ def scores_of_parts(
     if 2 <= hold.sum() < len(hold):
         parts |= {"train_": ~hold, "held_out_": hold}
     truth = cells["population"].astype(str).to_numpy() if "population" in cells else None
-    units = unit_of_cells(cells) if _drawn_unit(cells) == "chip" else None
+    units = unit_of_cells(cells) if drawn_unit(cells) == "chip" else None
     scores: dict[str, float] = {}
     for part, rows in parts.items():
         labels, unit, draws = found.labels[rows], None if units is None else units[rows], Draws(seed=seed)
@@ -122,9 +122,18 @@ def _composition(cells: pd.DataFrame) -> Rows:
     return [dict(row) for row in counted.rows()]
 
 
-def _drawn_unit(cells: pd.DataFrame) -> str:
+def drawn_unit(cells: pd.DataFrame) -> str:
     """Return what intervals of scores draw anew."""
     return "chip" if len(np.unique(unit_of_cells(cells))) >= FEWEST_DRAWN else "cell"
+
+
+def _colourings(cells: pd.DataFrame) -> dict[str, tuple[NDArray[np.int64], list[str]]]:
+    """Return by which columns the map is coloured: for each a number a cell, and the names of the numbers."""
+    names = [name for name in ("cluster", "condition", "chip", "population") if name in cells]
+    found = {name: pd.factorize(cells[name].astype(str), sort=True) for name in names}
+    return {
+        name: (codes.astype(np.int64), [str(one) for one in known]) for name, (codes, known) in found.items()
+    }
 
 
 def _plain(value: float) -> float | None:
@@ -139,17 +148,23 @@ def _track(
     settings: ClusterSettings,
     metrics: dict[str, float],
     rows: dict[str, Rows],
+    shown: tuple[pd.DataFrame, NDArray[np.float32]],
     tracking: Tracking,
 ) -> dict[str, str]:
+    cells, umap = shown
     record = records.read(objects, "embedding", embedding.key)
     model = next(parent.key for parent in record.parents if parent.kind == "model")
-    training = records.read(objects, "model", model).details
-    tags = tracking.tags | {"chipcyte.key": key, "chipcyte.training_run": str(training["run_id"])}
-    with tracked_run(tracking.experiment, f"cluster {key[:8]}", tracking_uri=tracking.uri, tags=tags) as run:
-        run.params({"cluster": question(settings), "model": model})
+    training = records.read(objects, "model", model)
+    of = {"chipcyte.training_run": str(training.details["run_id"])}
+    with tracking.run(objects, "cluster", key, **of) as run:
+        run.params({"cluster": question(settings), "train": training.settings, "model": model})
         run.dataset(tracking.experiment, record.digest, objects.uri(record.path), record.counts)
         run.metrics(metrics)
         for name, found in rows.items():
             if found:
                 run.table(name, found)
+        for name, codes in _colourings(cells).items():
+            run.picture(
+                f"umap-by-{name}", scatter_2d(umap, codes[0], title=f"UMAP by {name}", legend=codes[1])
+            )
     return {"run_id": run.id, "run_url": run.url, "tracking_uri": tracking.uri}

@@ -136,7 +136,7 @@ def held_out(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.bool_]:
         cells,
         validation_share=settings.validation_share,
         test_share=settings.test_share,
-        seed=settings.seed,
+        seed=settings.seed_of_split,
     )
     return np.asarray(uses != "train")
 

@@ -30,9 +30,8 @@ from tasks.refine_memory import check_learning, check_stored
 from tasks.refine_settings import RefineSettings
 from tasks.settings import Resources, question
 from tasks.stage import Handle, Outcome, Question, folder, produce
-from tasks.tracking import Run, tracked_run
-from tasks.tracking.champions import Champion, mark_key
-from tasks.train import Tracking
+from tasks.tracking import KEY, Run, Tracking, tracked_run
+from tasks.tracking.champions import Champion
 
 ALGORITHM = 1
 JUDGED_BY = 2  # of the thresholds: AP at IoU 0.5 and 0.75 decide
@@ -121,12 +120,7 @@ def refine_segmenter(
 
 
 def _train(work: Work) -> Outcome:
-    with tracked_run(
-        work.tracking.experiment,
-        f"refine {work.key[:8]}",
-        tracking_uri=work.tracking.uri,
-        tags=work.tracking.tags | {"chipcyte.key": work.key},
-    ) as run:
+    with work.tracking.run(work.objects, "refine", work.key) as run:
         run.params({"refine": question(work.settings), "base": work.base.name, "data": work.parts.counts})
         run.dataset("annotations", work.key, work.objects.url, work.parts.counts)
         before = _judge(run, work, "before", work.base.net)
@@ -174,24 +168,30 @@ def _verdict(
     }
 
 
-def log_network(run: Run, net: CellposeNet, registered_name: str, key: str) -> int:
-    """Store the network in the run, as a Cellpose file and as a model, and return the model's version."""
+def log_network(run: Run, net: CellposeNet, registered_name: str, key: str) -> int | None:
+    """Store the network in the run, as a Cellpose file and as a model, and return the model's version.
+
+    None while it waits for a lost server.
+    """
     run.file("network.pt", save_cellpose(net))
     edge = EXAMPLE_PX * net.config.multiple_px
     example = np.zeros((2, net.config.in_channels, edge, edge), np.float32)
-    logged = run.model(FlowMaps(net), example, name="segmenter", registered_name=registered_name)
-    mark_key(run.client, registered_name, logged.version, key)
+    logged = run.model(
+        FlowMaps(net), example, name="segmenter", registered_name=registered_name, tags={KEY: key}
+    )
     return logged.version
 
 
 def register_again(objects: Objects, made: Handle, tracking: Tracking) -> int:
     """Register a network of the store with an MLflow that has lost it, or never knew it."""
-    tags = tracking.tags | {"chipcyte.key": made.key}
+    tags = tracking.tags | {KEY: made.key}
     name = f"refine {made.key[:8]} again"
     with tracked_run(tracking.experiment, name, tracking_uri=tracking.uri, tags=tags) as run:
         for which in ("before", "in_use", "after"):
             run.metrics({f"hold_out/{which}/{at}": value for at, value in made.metrics[which].items()})
-        return log_network(run, read_network(objects, made.key), registry_name(objects), made.key)
+        version = log_network(run, read_network(objects, made.key), registry_name(objects), made.key)
+    assert version is not None  # without a spool a lost server is an error
+    return version
 
 
 def _judge(run: Run, work: Work, name: str, net: CellposeNet) -> list[Score]:

@@ -69,16 +69,21 @@ def report(
         path = folder("report", key, "report.html")
         objects.put(path, html.encode())
         shown = [one for group in content.pictures for one in group.pictures]
-        _log(records.read(objects, "clusters", clusters.key), html, shown, tracking)
+        _log(objects, records.read(objects, "clusters", clusters.key), html, shown, tracking)
         return Outcome(path=path, written={path: digest(html.encode())}, counts={"bytes": len(html.encode())})
 
     return produce(objects, asked, compute)
 
 
-def _log(found: Record, html: str, shown: Sequence[page.Picture], tracking: Tracking) -> None:
-    """Add page and pictures to the clustering's run, which an MLflow that was set up later does not know."""
+def _log(
+    objects: Objects, found: Record, html: str, shown: Sequence[page.Picture], tracking: Tracking
+) -> None:
+    """Add the page to the training's and the clustering's runs; an MLflow set up later knows neither."""
     try:
-        run = log_to_run(tracking.uri, str(found.details["run_id"]))
+        training = records.lineage(objects, found)
+        trained = next(str(one.details["run_id"]) for one in training if one.kind == "model")
+        log_to_run(tracking.uri, trained, objects).page("report", html)
+        run = log_to_run(tracking.uri, str(found.details["run_id"]), objects)
         run.page("report", html)
         for one in shown:
             run.picture(re.sub(r"[^a-z0-9]+", "-", one.title.lower()).strip("-"), one.png)
@@ -247,7 +252,7 @@ def _provenance(objects: Objects, found: Record, every: Settings, tracking: Trac
     if tracking.flow_run_url:
         links.append(page.Link("The flow run in Prefect", tracking.flow_run_url))
     return page.Provenance(
-        settings=every.model_dump(mode="json", exclude={"resources", "watch"}),
+        settings=every.model_dump(mode="json", exclude={"resources", "watch", "sweep", "compare"}),
         versions=found.versions,
         artifacts=tuple(
             page.Artifact(one.kind, one.key, tuple(f"{p.kind} {p.key}" for p in one.parents)) for one in chain

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tasks.kernels.clustering import Assignment, Mixture, fit_mixture
 from tasks.kernels.pictures import confusion, loss_curves, scatter_2d
 from tasks.kernels.pictures.sweeps import sweep_chart
 from tasks.kernels.projection import fit_umap, place_all
-from tasks.kernels.scores import cluster_scores
+from tasks.kernels.scores import SHAPE_SCORES, cluster_scores
 from tasks.kernels.upright import upright
 from tasks.models.augmentation import Augmentation
 from tasks.models.batches import PatchSet
@@ -31,7 +31,7 @@ from tasks.models.training import TrainedVAE, train_vae
 from tasks.reproduce_settings import CLASSES, NOTES, ReproduceSettings
 from tasks.settings import question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
-from tasks.tracking import TrackingError, tracked_run
+from tasks.tracking import KEY, TrackingError, tracked_run
 from tasks.train import loss_panels, training_plan, vae_config
 
 ALGORITHM = 1
@@ -106,20 +106,21 @@ def sweep(
 
 
 def track(objects: Objects, made: Handle, tracking_uri: str) -> str:
-    """Remember a row in MLflow and return the run's page; "" where MLflow cannot be reached.
+    """Remember a row in MLflow and return the run's page; "" where MLflow refuses.
 
-    Nothing was waited for: the row is in the store already.
+    Nothing was waited for: the row is in the store already. What a lost MLflow cannot take waits there too.
     """
     record = records.read(objects, "reproduction", made.key)
     try:
         with tracked_run(
-            "reproduce", made.name, tracking_uri=tracking_uri, tags={"chipcyte.key": made.key}
+            "reproduce", made.name, tracking_uri=tracking_uri, tags={KEY: made.key}, spool=objects
         ) as run:
             run.params(record.settings)
             run.dataset(made.name, str(record.settings["data"]), objects.uri(record.path), made.counts)
             for epoch in json.loads(objects.get(folder("reproduction", made.key, "history.json"))):
-                run.metrics(epoch, step=int(epoch["epoch"]))
-            run.metrics(made.metrics)
+                numbers = {name: value for name, value in epoch.items() if name != "epoch"}
+                run.metrics(numbers, step=int(epoch["epoch"]))
+            run.metrics(listed_names(made.metrics))
             run.tag("chipcyte.note", str(record.details["note"]))
             for name in objects.names(layout.artifact_folder("reproduction", made.key)):
                 if name.endswith(".png"):
@@ -128,6 +129,18 @@ def track(objects: Objects, made: Handle, tracking_uri: str) -> str:
     except TrackingError as error:
         announce.warn(f"{made.name}: not tracked, for {error}")
         return ""
+
+
+def listed_names(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return scores of both splits by the names of docs/metrics.md; their shape is of the space clustered."""
+    found: dict[str, float | None] = {}
+    for name, value in metrics.items():
+        split, _, score = name.partition("_")
+        of_latent = score.startswith("latent_")
+        space = "clustered_" if score.startswith(SHAPE_SCORES) and not of_latent else ""
+        part = "held_out_" if split == "test" else f"{split}_"
+        found[f"{part}{space}{score.removeprefix('latent_')}"] = value
+    return found
 
 
 def _digest(images: dict[str, LabelledImages]) -> str:

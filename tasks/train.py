@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from storage import layout
+from storage import layout, records
 from storage.arrays import Digests, digest
 from storage.objects import Objects, open_store
 from tasks import announce
@@ -29,7 +29,8 @@ from tasks.models.vae import VAE, LatentMeans, VAEConfig
 from tasks.models.views import Views
 from tasks.settings import Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
-from tasks.tracking import Run, tracked_run
+from tasks.tracking import KEY, ModelReference, Run, tracked_run
+from tasks.tracking import Tracking as Tracking
 from tasks.train_settings import MixturePrior, NoCondition, PairedViews, RefinedCondition
 from tasks.traversing import traversal_picture
 
@@ -40,21 +41,6 @@ LEARNING = (
     "epochs", "batch_size", "learning_rate", "schedule", "loss", "beta", "beta_warmup_epochs",
     "beta_cycle_epochs", "free_nats", "seed",
 )  # fmt: skip  # settings that go into the plan as they are
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Where runs are remembered: MLflow's address, the experiment, and the page of the Prefect flow run."""
-
-    uri: str
-    experiment: str
-    flow_run_url: str = ""
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Words every run bears, the way back to Prefect among them."""
-        note = f"Started by [this Prefect flow run]({self.flow_run_url})." if self.flow_run_url else ""
-        return {"prefect.flow_run_url": self.flow_run_url, "mlflow.note.content": note}
 
 
 @task(task_run_name="train {tracking.experiment}", cache_policy=NO_CACHE)
@@ -85,7 +71,7 @@ def _train(
         cells,
         validation_share=settings.validation_share,
         test_share=settings.test_share,
-        seed=settings.seed,
+        seed=settings.seed_of_split,
     )
     codes, names = _condition_codes(cells, uses, settings)
     source = patch_source(objects, patches, resources)
@@ -94,24 +80,14 @@ def _train(
         for use in ("train", "validation")
         if use in uses
     }
-    with tracked_run(
-        tracking.experiment,
-        f"train {key[:8]}",
-        tracking_uri=tracking.uri,
-        tags=tracking.tags | {"chipcyte.key": key},
-    ) as run:
+    with tracking.run(objects, "train", key) as run:
         run.params({"train": question(settings), "data": summary(cells, uses)})
         run.dataset(tracking.experiment, data_digest(patches), objects.url, {"cells": len(cells)})
         trained = _fit(objects, key, sets, settings, names, run)
         run.metrics({"trainer_busy_share": trained.busy_share})
         written = _keep(objects, key, trained)
         _show(run, trained, sets.get("validation", sets["train"]))
-        logged = run.model(
-            LatentMeans(trained.model),
-            unit_range(source[:2]),
-            name="vae",
-            registered_name=registry_name(tracking),
-        )
+        logged = _register(run, trained.model, unit_range(source[:2]), tracking, key)
     last = trained.history[-1]
     return Outcome(
         path=folder("model", key, "model.pt"),
@@ -128,6 +104,25 @@ def _train(
             "conditions": names,
         },
     )
+
+
+def _register(
+    run: Run, model: VAE, example: NDArray[np.float32], tracking: Tracking, key: str
+) -> ModelReference:
+    return run.model(
+        LatentMeans(model), example, name="vae", registered_name=registry_name(tracking), tags={KEY: key}
+    )
+
+
+def register_again(objects: Objects, model: Handle, tracking: Tracking) -> int:
+    """Register a model of the store with an MLflow that has lost it, or never knew it; return the version."""
+    network = read_model(objects, model)
+    example = np.zeros((2, *network.config.shape_cyx), np.float32)
+    name, tags = f"train {model.key[:8]} again", tracking.tags | {KEY: model.key}
+    with tracked_run(tracking.experiment, name, tracking_uri=tracking.uri, tags=tags) as run:
+        version = _register(run, network, example, tracking, model.key).version
+    assert version is not None  # without a spool a lost server is an error
+    return version
 
 
 def registry_name(tracking: Tracking) -> str:
@@ -150,21 +145,31 @@ def _fit(
     def on_epoch(metrics: EpochMetrics) -> None:
         history.append(metrics)
         epoch = int(metrics["epoch"])
-        run.metrics({name: value for name, value in metrics.items() if name != "epoch"}, step=epoch)
+        _log_epoch(run, metrics)
         for alarm in alarms(history, settings.latent):
             announce.warn(alarm)
             run.tag("chipcyte.alarm", alarm)
         tell(epoch, settings.epochs)
 
+    resume = load_state(objects.get(state_path)) if objects.exists(state_path) else None
+    for metrics in (
+        resume["history"] if resume else ()
+    ):  # those that the killed run logged, in a run of its own
+        _log_epoch(run, metrics)
     return train_vae(
         vae_config(settings, sets["train"].shape_cyx, conditions=len(names)),
         training_plan(settings),
         sets["train"],
         sets.get("validation"),
-        resume=load_state(objects.get(state_path)) if objects.exists(state_path) else None,
+        resume=resume,
         on_epoch=on_epoch,
         on_checkpoint=lambda state: objects.put(state_path, save_state(state)),
     )
+
+
+def _log_epoch(run: Run, metrics: EpochMetrics) -> None:
+    numbers = {name: value for name, value in metrics.items() if name != "epoch"}
+    run.metrics(numbers, step=int(metrics["epoch"]))
 
 
 def vae_config(settings: TrainSettings, shape_cyx: Sequence[int], conditions: int) -> VAEConfig:
@@ -241,6 +246,12 @@ def read_history(objects: Objects, model: Handle) -> list[dict[str, float]]:
     """Return the losses of each epoch."""
     history: list[dict[str, float]] = json.loads(objects.get(folder("model", model.key, "history.json")))
     return history
+
+
+def alarms_of(objects: Objects, model: Handle) -> list[str]:
+    """Return what is wrong after the last epoch, such as a posterior collapse; none if all is well."""
+    latent = int(records.read(objects, "model", model.key).settings["latent"])
+    return alarms(read_history(objects, model), latent)
 
 
 def loss_panels(history: list[dict[str, float]]) -> dict[str, dict[str, list[float]]]:

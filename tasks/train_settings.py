@@ -154,6 +154,17 @@ class TrainSettings(Section):
         description="Share of cells held out from every choice, for the last word; whole chips.",
     )
     seed: int = Field(0, ge=0, description="Seed of weights, order and noise.")
+    split_seed: int | None = Field(
+        None,
+        ge=0,
+        exclude_if=lambda value: value is None,  # so that keys of before hold
+        description="Seed of which chips are held out, where several seeds are compared; none: that of seed.",
+    )
+
+    @property
+    def seed_of_split(self) -> int:
+        """Seed of which chips are held out."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @model_validator(mode="after")
     def _leaves_epochs_and_cells(self) -> "TrainSettings":

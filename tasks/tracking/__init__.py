@@ -5,6 +5,20 @@ MLflow is imported inside the functions, because that takes two seconds (six wit
 """
 
 from tasks.tracking.models import ModelReference
-from tasks.tracking.runs import Run, TrackingError, log_to_run, tracked_run
+from tasks.tracking.place import KEY, Tracking
+from tasks.tracking.runs import Run, log_to_run, tracked_run
+from tasks.tracking.server import TrackingError
+from tasks.tracking.spool import Delivered, deliver, deliver_if_any
 
-__all__ = ["ModelReference", "Run", "TrackingError", "log_to_run", "tracked_run"]
+__all__ = [
+    "KEY",
+    "Delivered",
+    "ModelReference",
+    "Run",
+    "Tracking",
+    "TrackingError",
+    "deliver",
+    "deliver_if_any",
+    "log_to_run",
+    "tracked_run",
+]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import InputError
-from tasks.tracking.runs import explained, make_client
+from tasks.tracking.place import KEY
+from tasks.tracking.server import explained, make_client
 
 ALIAS = "champion"
+CHALLENGER = "challenger"
 BEFORE = "chipcyte.champions"  # a tag of the registered model: versions that were champion, the last one last
-KEY = "chipcyte.key"
 PROMOTED = "chipcyte.promoted"
 
 
@@ -30,6 +31,26 @@ class Champion:
     key: str
 
 
+@dataclass(frozen=True)
+class Version(Champion):
+    """A version of a registered model with the aliases it bears."""
+
+    aliases: tuple[str, ...] = ()
+
+
+def versions(tracking_uri: str, name: str) -> list[Version]:
+    """Return the versions of a registered model whose weights an artifact holds, the oldest first."""
+    with explained(tracking_uri):
+        client = make_client(tracking_uri)
+        found = [
+            client.get_model_version(name, one.version)  # a search leaves the aliases out
+            for one in client.search_model_versions(f"name = '{name}'")
+            if KEY in one.tags
+        ]
+    known = [Version(name, int(one.version), one.tags[KEY], tuple(sorted(one.aliases))) for one in found]
+    return sorted(known, key=lambda one: one.version)
+
+
 def find_champion(tracking_uri: str, name: str) -> Champion | None:
     """Return the model's version that is in use; None if there is none.
 
@@ -40,11 +61,6 @@ def find_champion(tracking_uri: str, name: str) -> Champion | None:
     """
     with explained(tracking_uri):
         return _champion(make_client(tracking_uri), name)
-
-
-def mark_key(client: Any, name: str, version: int, key: str) -> None:
-    """Note which artifact holds the weights of a version."""
-    client.set_model_version_tag(name, str(version), KEY, key)
 
 
 def find_version(tracking_uri: str, name: str, key: str) -> int | None:
@@ -71,15 +87,23 @@ def promote(tracking_uri: str, name: str, version: int) -> Champion:
             _remember(client, name, [*before, standing.version])
         client.set_registered_model_alias(name, ALIAS, str(version))
         client.set_model_version_tag(name, str(version), PROMOTED, "yes")
+        if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == str(version):
+            client.delete_registered_model_alias(name, CHALLENGER)
         promoted = _champion(client, name)
     assert promoted is not None
     return promoted
 
 
+def challenge(tracking_uri: str, name: str, version: int) -> None:
+    """Make a version the challenger: it may be better than the champion, but not surely."""
+    with explained(tracking_uri):
+        make_client(tracking_uri).set_registered_model_alias(name, CHALLENGER, str(version))
+
+
 def rollback(tracking_uri: str, name: str) -> tuple[Champion, Champion | None]:
     """Return to the champion before; (the one that stood, the one that stands now).
 
-    With none before, nothing is champion: the segmenter's default holds again.
+    With none before, nothing is champion: a segmenter's default holds again.
 
     Raises
     ------
@@ -94,7 +118,7 @@ def rollback(tracking_uri: str, name: str) -> tuple[Champion, Champion | None]:
         if standing is None:
             raise InputError(
                 f"expected a champion of {name} in MLflow at {tracking_uri}, found none; `chipcyte refine "
-                "train` makes one"
+                "train` makes one of a segmenter, `chipcyte compare --promote` one of an autoencoder"
             )
         before = _before(client, name)
         if before:

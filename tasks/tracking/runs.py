@@ -1,64 +1,66 @@
-"""Runs: opened, written to and closed, whatever happens inside."""
+"""Runs: opened, written to and closed, whatever happens inside and whether or not the server stays."""
 
 import getpass
 import json
-import tempfile
+import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy.typing as npt
 
-from storage.errors import ChipcyteError
-from tasks.tracking.models import ModelReference, log_model, register
+from storage.objects import Objects
+from tasks.tracking.entries import TICKET, TICKET_PREFIX, Entry, find_run, open_run, tell
+from tasks.tracking.models import ModelReference, traced
+from tasks.tracking.server import LostServerError, TrackingError, explained, is_reachable, make_client, page
+from tasks.tracking.spool import Spool, deliver_if_any, log
 from tasks.tracking.texts import columns_of, flattened, key, shortened
 
 if TYPE_CHECKING:
     import torch
 
-PARAMS_PER_REQUEST = 100
-METRICS_PER_REQUEST = 1000
 DIGEST_LENGTH = 36
-SQLITE = "sqlite:///"
 
 
-class TrackingError(ChipcyteError, OSError):
-    """MLflow cannot be reached or refuses what was asked."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """One MLflow run, open for logging.
+
+    With a spool, a server that is lost costs nothing: from then on all that the run is told waits in the
+    store (`tasks.tracking.spool`). Without one, it is an error.
 
     Attributes
     ----------
     id
-        MLflow's id of the run.
+        MLflow's id of the run; its ticket where no server could give it one.
     url
         The run's page; `runs:/ID` where MLflow is a database file without pages.
     client
         MLflow's client for the run's server.
+    spool
+        Where the store lets entries wait.
+    is_lost
+        Whether the server was lost.
     """
 
     id: str
     url: str
     client: Any
+    spool: Spool | None = None
+    is_lost: bool = False
+    lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def tag(self, name: str, value: str) -> None:
         """Attach a word to the run; a later value replaces an earlier one."""
-        self.client.set_tag(self.id, name, value)
+        self._tell("tag", {"name": name, "value": value})
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log settings once, as short texts; nested ones as `outer.inner`."""
-        from mlflow.entities import Param
-
-        params = [Param(key(name), shortened(text)) for name, text in flattened(values).items()]
-        for start in range(0, len(params), PARAMS_PER_REQUEST):
-            self.client.log_batch(self.id, params=params[start : start + PARAMS_PER_REQUEST])
+        texts = {key(name): shortened(text) for name, text in flattened(values).items()}
+        self._tell("params", {"values": texts})
 
     def metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
         """Log numbers in as few requests as MLflow allows.
@@ -71,35 +73,27 @@ class Run:
         step
             Position on the axis of MLflow's charts, such as the epoch; 0 if None.
         """
-        from mlflow.entities import Metric
-
-        now_ms = int(time.time() * 1000)
         numbers = {key(name): float(value) for name, value in values.items() if value is not None}
-        metrics = [Metric(name, number, now_ms, step or 0) for name, number in numbers.items()]
-        for start in range(0, len(metrics), METRICS_PER_REQUEST):
-            self.client.log_batch(self.id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+        self._tell("metrics", {"values": numbers, "step": step or 0, "time_ms": _now_ms()})
 
     def picture(self, name: str, png: bytes) -> None:
         """Store a PNG file as `pictures/NAME.png`."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name}.png"
-            path.write_bytes(png)
-            self.client.log_artifact(self.id, str(path), "pictures")
+        self._tell("files", {}, {f"pictures/{name}.png": png})
 
     def file(self, name: str, content: bytes) -> None:
         """Store bytes as `files/NAME`."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(content)
-            self.client.log_artifact(self.id, str(path), "files")
+        self._tell("files", {}, {f"files/{name}": content})
 
     def page(self, name: str, html: str) -> None:
         """Store an HTML page as `NAME.html`."""
-        self.client.log_text(self.id, html, f"{name}.html")
+        self._tell("files", {}, {f"{name}.html": html.encode()})
 
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Store rows as `tables/NAME.json`, which MLflow shows as a table; a second call appends."""
-        self.client.log_table(self.id, columns_of(rows), f"tables/{name}.json")
+        """Store rows as `tables/NAME.json`, which MLflow shows as a table; a later one replaces it."""
+        columns = columns_of(rows)
+        cells = [list(row) for row in zip(*columns.values(), strict=True)]
+        content = json.dumps({"columns": list(columns), "data": cells}).encode()
+        self._tell("table", {}, {f"tables/{name}.json": content})
 
     def dataset(self, name: str, digest: str, source: str, counts: Mapping[str, int]) -> None:
         """Remember what the run read, by address and digest; no content is copied.
@@ -115,19 +109,23 @@ class Run:
         counts
             How much of what it holds, such as `cells`.
         """
-        from mlflow.entities import Dataset, DatasetInput
-
-        entry = Dataset(
-            name=name,
-            digest=digest[:DIGEST_LENGTH],
-            source_type="chipcyte",
-            source=json.dumps({"uri": source, "digest": digest}),
-            profile=json.dumps(dict(counts)),
-        )
-        self.client.log_inputs(self.id, datasets=[DatasetInput(entry)])
+        facts = {
+            "name": name,
+            "digest": digest[:DIGEST_LENGTH],
+            "source_type": "chipcyte",
+            "source": json.dumps({"uri": source, "digest": digest}),
+            "profile": json.dumps(dict(counts)),
+        }
+        self._tell("dataset", facts)
 
     def model(
-        self, module: "torch.nn.Module", example: npt.NDArray[Any], *, name: str, registered_name: str
+        self,
+        module: "torch.nn.Module",
+        example: npt.NDArray[Any],
+        *,
+        name: str,
+        registered_name: str,
+        tags: Mapping[str, str] | None = None,
     ) -> ModelReference:
         """Store a network as a traced graph (torch's pt2, no pickle) and register it.
 
@@ -142,14 +140,43 @@ class Run:
             What MLflow calls this model.
         registered_name
             Name in the registry, which counts the versions.
+        tags
+            Words that the version bears.
         """
-        info = self.client.get_run(self.id).info
-        logged = log_model(self.client, module, example, run=info, name=name)
-        return register(self.client, logged, run_id=self.id, registered_name=registered_name)
+        facts = {"name": name, "registered_name": registered_name, "mark": uuid.uuid4().hex}
+        made = self._tell("model", facts | {"tags": dict(tags or {})}, traced(module, example))
+        return made or ModelReference(f"models:/{registered_name}", None)
+
+    def end(self, status: str) -> None:
+        """Say how the run ended: FINISHED, FAILED or KILLED."""
+        self._tell("end", {"status": status, "time_ms": _now_ms()})
+
+    def _tell(self, does: str, facts: dict[str, Any], files: dict[str, bytes] | None = None) -> Any:
+        entry = Entry(does, facts, files or {})
+        with self.lock:
+            if not self.is_lost:
+                try:
+                    with explained(self.client.tracking_uri):
+                        return tell(self.client, self.id, entry)
+                except LostServerError as error:
+                    if self.spool is None:
+                        raise
+                    self.is_lost = True
+                    log.warning(f"the work goes on, what it finds waits in the store: {error}")
+            assert self.spool is not None
+            self.spool.add(entry)
+        return None
 
 
 @contextmanager
-def tracked_run(experiment: str, name: str, *, tracking_uri: str, tags: Mapping[str, str]) -> Iterator[Run]:
+def tracked_run(
+    experiment: str,
+    name: str,
+    *,
+    tracking_uri: str,
+    tags: Mapping[str, str],
+    spool: Objects | None = None,
+) -> Iterator[Run]:
     """Open a new run for the length of a block.
 
     Parameters
@@ -162,6 +189,8 @@ def tracked_run(experiment: str, name: str, *, tracking_uri: str, tags: Mapping[
         Address of an MLflow server, or `sqlite:///FILE`.
     tags
         Words to find the run by.
+    spool
+        The store in which entries wait if the server is lost; None: a lost server is an error.
 
     Yields
     ------
@@ -171,55 +200,79 @@ def tracked_run(experiment: str, name: str, *, tracking_uri: str, tags: Mapping[
     Raises
     ------
     TrackingError
-        If the server cannot be reached or the experiment was deleted.
+        If the server cannot be reached and there is no spool, or the experiment was deleted.
     """
     with explained(tracking_uri):
-        client = make_client(tracking_uri)
-        experiment_id = _experiment_id(client, experiment, tracking_uri)
-        about = {"mlflow.user": _user(), "mlflow.source.name": "chipcyte", **tags}
-        run_id = client.create_run(experiment_id, run_name=name, tags=about).info.run_id
-        with _closing(client, run_id):
-            yield Run(run_id, _page(tracking_uri, experiment_id, run_id), client)
+        run = _opened(experiment, name, tracking_uri, tags, spool)
+        with _closing(run, tracking_uri):
+            yield run
 
 
-def log_to_run(tracking_uri: str, run_id: str) -> Run:
+def log_to_run(tracking_uri: str, run_id: str, spool: Objects | None = None) -> Run:
     """Reopen a run to log more; its status stays as it is.
+
+    Parameters
+    ----------
+    run_id
+        MLflow's id, or the ticket of a run that was opened while the server was lost.
+    spool
+        As for `tracked_run`.
 
     Raises
     ------
     TrackingError
-        If the server cannot be reached or knows no such run.
+        If the server cannot be reached and there is no spool, or knows no such run.
     """
-    with explained(tracking_uri):
-        client = make_client(tracking_uri)
-        experiment_id = client.get_run(run_id).info.experiment_id
-    return Run(run_id, _page(tracking_uri, experiment_id, run_id), client)
+    client = make_client(tracking_uri)
+    waits = None if spool is None else Spool(spool, run_id)
+    try:
+        with explained(tracking_uri):
+            found = find_run(client, run_id)
+            if found is not None:
+                experiment = client.get_run(found).info.experiment_id
+                return Run(found, page(tracking_uri, experiment, found), client, waits)
+    except LostServerError:
+        if waits is None:
+            raise
+    if waits is None:
+        raise TrackingError(f"expected run {run_id} in MLflow at {tracking_uri}, found none")
+    return Run(run_id, tracking_uri, client, waits, is_lost=True)
 
 
-def make_client(tracking_uri: str) -> Any:
-    """Return MLflow's client for runs and registry of one server."""
-    from mlflow import MlflowClient
+def _opened(
+    experiment: str, name: str, tracking_uri: str, tags: Mapping[str, str], spool: Objects | None
+) -> Run:
+    client, ticket = make_client(tracking_uri), f"{TICKET_PREFIX}{uuid.uuid4().hex}"
+    about = {"mlflow.user": _user(), "mlflow.source.name": "chipcyte", TICKET: ticket, **tags}
+    facts = {"experiment": experiment, "name": name, "tags": about, "time_ms": _now_ms()}
+    entry = Entry("open", facts)
+    try:
+        with explained(tracking_uri):
+            run_id = open_run(client, entry)
+            where = client.get_experiment_by_name(experiment).experiment_id
+            return Run(
+                run_id, page(tracking_uri, where, run_id), client, Spool(spool, run_id) if spool else None
+            )
+    except LostServerError as error:
+        if spool is None:
+            raise
+        log.warning(f"the work goes on, what it finds waits in the store: {error}")
+    waits = Spool(spool, ticket)
+    waits.add(entry)
+    return Run(ticket, tracking_uri, client, waits, is_lost=True)
 
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
-
-def _experiment_id(client: Any, name: str, tracking_uri: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri)))
-        except MlflowException:  # another process made it in the meantime
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"expected an experiment to log to, found that {name!r} was deleted in MLflow at {tracking_uri}; "
-            "restore it there or choose another name"
-        )
-    return str(found.experiment_id)
+@contextmanager
+def _closing(run: Run, tracking_uri: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        with suppress(TrackingError):  # the first error is the one to report
+            run.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    run.end("FINISHED")
+    if run.is_lost and run.spool is not None and is_reachable(tracking_uri):
+        deliver_if_any(run.spool.objects, tracking_uri)  # the server came back meanwhile
 
 
 def _user() -> str:
@@ -229,41 +282,5 @@ def _user() -> str:
         return "unknown"
 
 
-def _artifact_location(tracking_uri: str) -> str | None:
-    """Beside a database file; MLflow itself would take the folder the program happens to run in."""
-    if not tracking_uri.startswith(SQLITE):
-        return None
-    return (Path(tracking_uri.removeprefix(SQLITE)).absolute().parent / "artifacts").as_uri()
-
-
-def _page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
-    if not tracking_uri.startswith(("http://", "https://")):
-        return f"runs:/{run_id}"
-    return f"{tracking_uri.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}"
-
-
-@contextmanager
-def explained(tracking_uri: str) -> Iterator[None]:
-    """Turn MLflow's errors within the block into a TrackingError that says what to do."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise TrackingError(
-            f"expected MLflow at {tracking_uri} to do what was asked, found: {error}; see whether it runs "
-            "(chipcyte status) and whether MLFLOW_TRACKING_URI names it"
-        ) from error
-
-
-@contextmanager
-def _closing(client: Any, run_id: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        from mlflow.exceptions import MlflowException
-
-        with suppress(MlflowException):  # the first error is the one to report
-            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -36,7 +36,7 @@ def no_run(*_args, **_facts):
 
 def whole_way(recordings: str, store: str) -> None:
     """Every stage up to the clusters, in this process; the map is drawn by two latent axes."""
-    train.tracked_run = cluster.tracked_run = no_run
+    Tracking.run = no_run
     cluster.umap_2d = lambda points, **_settings: np.asarray(points[:, :2], np.float32)
     objects = open_store(store, create=True)
     patches = [carry(objects, found).patches for found in found_in(Path(recordings))]

@@ -11,7 +11,7 @@ from storage.errors import InputError
 from storage.objects import open_store
 from tasks.models.cellpose_checkpoints import load_cellpose
 from tasks.settings import Settings
-from tasks.tracking.champions import mark_key
+from tasks.tracking.champions import KEY
 from tests.tasks.test_refine import SIX, TINY, keep
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -26,8 +26,7 @@ def registered(run, net, name, key):
     """Register a version without tracing a network for it, which takes seconds."""
     if not run.client.search_registered_models(f"name = '{name}'"):
         run.client.create_registered_model(name)
-    made = run.client.create_model_version(name, "file:///nowhere", run_id=run.id)
-    mark_key(run.client, name, int(made.version), key)
+    made = run.client.create_model_version(name, "file:///nowhere", run_id=run.id, tags={KEY: key})
     return int(made.version)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from storage.errors import InputError
 from tasks.tracking import TrackingError, tracked_run
-from tasks.tracking.champions import find_champion, mark_key, promote, rollback, was_champion
+from tasks.tracking.champions import KEY, find_champion, promote, rollback, was_champion
 from tests.flows.services.support import free_port
 
 NAME = "chipcyte-segmenter-tests"
@@ -22,8 +22,8 @@ def registered(uri, request):
     with tracked_run("tests", "x", tracking_uri=uri, tags={}) as run:
         run.client.create_registered_model(name)
         for number in range(1, 4):
-            run.client.create_model_version(name, f"file:///nowhere/{number}", run_id=run.id)
-            mark_key(run.client, name, number, f"key-{number}")
+            tags = {KEY: f"key-{number}"}
+            run.client.create_model_version(name, f"file:///nowhere/{number}", run_id=run.id, tags=tags)
     return name
 
 
