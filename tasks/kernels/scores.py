@@ -86,6 +86,51 @@ def cluster_scores(
     return scores | truth_scores(clusters, truth) | _truth_intervals(names, truth, unit, draws)
 
 
+def score_draws(
+    points: npt.NDArray[np.floating],
+    clusters: Labels,
+    truth: Labels | None = None,
+    *,
+    score: str,
+    units: Labels | None = None,
+    draws: Draws = Draws(),  # noqa: B008 - frozen
+) -> npt.NDArray[np.float64]:
+    """Return one score of each draw, (B,); of other clusterings of the same points the draws are the same.
+
+    Parameters
+    ----------
+    points, clusters, truth, units, draws
+        As for `cluster_scores`. A silhouette takes n^2 distances: give it a few thousand points at most.
+    score
+        One of `SHAPE_SCORES` or, with a truth, `TRUTH_SCORES`.
+
+    Raises
+    ------
+    ValueError
+        There is no such score, or lengths differ.
+    """
+    if score not in SHAPE_SCORES and (truth is None or score not in TRUTH_SCORES):
+        raise ValueError(
+            f"expected a score out of {SHAPE_SCORES} or, with a known truth, {TRUTH_SCORES}, found {score!r}"
+        )
+    names = _codes(clusters)
+    weights = np.stack(list(draws.weights(_units(units, len(names)))))
+    if score in TRUTH_SCORES:
+        assert truth is not None
+        known, populations = _populations(truth, len(names))
+        if not known.any():
+            return np.full(len(weights), np.nan)
+        tables = (_table(populations, names[known], each) for each in weights[:, known])
+        return np.array([table_scores(*each)[score] for each in tables])
+    inside = names != NOISE
+    if not _is_scorable(names[inside]):
+        return np.full(len(weights), np.nan)
+    placed = SortedPoints.of(np.asarray(points)[inside], _dense(names[inside]))
+    if score == "silhouette":
+        return silhouette_draws(placed, weights[:, inside])
+    return np.array([shape_scores(placed, each)[score] for each in weights[:, inside]])
+
+
 def truth_scores(clusters: Labels, truth: Labels) -> dict[str, float]:
     """Compare a clustering with known populations; all nan when the truth is unknown for every point.
 
