@@ -30,6 +30,7 @@ KINDS = (
     "model",
     "embedding",
     "clusters",
+    "sweep",
     "report",
     "reproduction",
 )

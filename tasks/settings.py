@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from storage.errors import InputError, MissingInputError
 from tasks.cluster_settings import ClusterSettings as ClusterSettings
+from tasks.compare_settings import CompareSettings as CompareSettings
 from tasks.extract_settings import CropAndPad as CropAndPad
 from tasks.extract_settings import CropAndResize as CropAndResize
 from tasks.extract_settings import ExtractSettings as ExtractSettings
@@ -17,6 +18,7 @@ from tasks.refine_settings import RefineSettings as RefineSettings
 from tasks.sections import Section as Section
 from tasks.sections import WatchSettings as WatchSettings
 from tasks.segment_settings import SegmentSettings as SegmentSettings
+from tasks.sweep_settings import SweepSettings as SweepSettings
 from tasks.train_settings import TrainSettings as TrainSettings
 
 
@@ -79,6 +81,8 @@ class Settings(Section):
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
     refine: RefineSettings = RefineSettings()
+    sweep: SweepSettings = SweepSettings()
+    compare: CompareSettings = CompareSettings()
     watch: WatchSettings = WatchSettings()
     resources: Resources = Field(default_factory=Resources)
 

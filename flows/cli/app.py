@@ -3,6 +3,8 @@
 import typer
 
 from flows.cli.backup import backup, restore
+from flows.cli.compare import compare
+from flows.cli.deliver import deliver
 from flows.cli.demo import demo
 from flows.cli.export import export
 from flows.cli.refine import refine_app
@@ -11,6 +13,7 @@ from flows.cli.segment import segment
 from flows.cli.servers import down, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
+from flows.cli.sweep import sweep
 from flows.cli.upkeep import check, gc
 from flows.cli.view import view
 from flows.cli.watch import quarantine_app, watch
@@ -34,6 +37,8 @@ app.command(rich_help_panel=STAGES)(ingest)
 for stage in HELP:
     app.command(stage, rich_help_panel=STAGES)(segment if stage == "segment" else stage_command(stage))
 app.command(rich_help_panel=STAGES)(watch)
+app.command(rich_help_panel=STAGES)(sweep)
+app.command(rich_help_panel=STAGES)(compare)
 app.add_typer(refine_app, name="refine", rich_help_panel=STAGES)
 app.command("list", rich_help_panel=LOOK)(list_records)
 app.command(rich_help_panel=LOOK)(show)
@@ -44,6 +49,7 @@ app.command(rich_help_panel=UPKEEP)(check)
 app.command(rich_help_panel=UPKEEP)(gc)
 app.command(rich_help_panel=UPKEEP)(backup)
 app.command(rich_help_panel=UPKEEP)(restore)
+app.command(rich_help_panel=UPKEEP)(deliver)
 app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=SERVERS)(up)
 app.command(rich_help_panel=SERVERS)(down)

@@ -1,0 +1,100 @@
+"""The points of a sweep: which combinations, and the training that each of them is."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from storage.errors import InputError
+from tasks.cluster_settings import ClusterSettings
+from tasks.sweep_settings import ModelName, SweepSettings
+from tasks.train_settings import (
+    ConvBody,
+    DenseBody,
+    MixturePrior,
+    PlainCondition,
+    RefinedCondition,
+    TrainSettings,
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training of a sweep."""
+
+    latent: int
+    beta: float
+    model: ModelName
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What it is called, in paths too."""
+        return f"latent-{self.latent}-beta-{self.beta:g}-{self.model}-seed-{self.seed}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the point as a row."""
+        return asdict(self)
+
+
+def points(settings: SweepSettings) -> list[Point]:
+    """Return the points, each once: every combination, or `trials` drawn (Bergstra and Bengio, 2012)."""
+    if not settings.trials:
+        every = itertools.product(settings.latents, settings.betas, settings.models, settings.seeds)
+        return list(dict.fromkeys(Point(*one) for one in every))
+    rng = np.random.default_rng(settings.trial_seed)
+    drawn = [
+        Point(
+            round(_between(settings.latents, rng)),
+            float(f"{_between(settings.betas, rng):.3g}"),
+            settings.models[rng.integers(len(settings.models))],
+            settings.seeds[rng.integers(len(settings.seeds))],
+        )
+        for _ in range(settings.trials)
+    ]
+    return list(dict.fromkeys(drawn))
+
+
+def _between(values: Sequence[float], rng: np.random.Generator) -> float:
+    """Draw from the least to the most, each order of magnitude as likely as another."""
+    return math.exp(rng.uniform(math.log(min(values)), math.log(max(values))))
+
+
+def training_of(point: Point, given: TrainSettings, clusters: ClusterSettings) -> TrainSettings:
+    """Return the training of a point: as given, but for what the point says; the same chips are held out.
+
+    Raises
+    ------
+    InputError
+        The point cannot be trained, such as VaDE in fewer epochs than its pretraining.
+    """
+    number = clusters.n_clusters
+    changes: dict[ModelName, dict[str, Any]] = {
+        "given": {},
+        "conv": {"body": given.body if isinstance(given.body, ConvBody) else ConvBody()},
+        "dense": {"body": given.body if isinstance(given.body, DenseBody) else DenseBody()},
+        "conditional": {"condition": PlainCondition()},
+        "refined": {"condition": RefinedCondition()},
+        "vade": {
+            "prior": MixturePrior(
+                clusters=number if isinstance(number, int) else number.most,
+                pretrain_epochs=max(1, min(MixturePrior().pretrain_epochs, given.epochs // 2)),
+            )
+        },
+    }
+    plain = given.model_dump() | {
+        "latent": point.latent,
+        "beta": point.beta,
+        "seed": point.seed,
+        # only where it says something: the same training keeps the same key
+        "split_seed": None if point.seed == given.seed_of_split else given.seed_of_split,
+    }
+    plain |= {name: part.model_dump() for name, part in changes[point.model].items()}
+    try:
+        return TrainSettings.model_validate(plain)
+    except ValidationError as error:
+        raise InputError(f"{point.name} cannot be trained: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,133 @@
+"""A sweep: its points, its runs one below the other, what is reused, and a point that fails."""
+
+import json
+import shutil
+
+import pytest
+from pydantic import ValidationError
+
+from storage.errors import InputError
+from storage.objects import open_store
+from tasks import sweep as sweeping
+from tasks.cluster_settings import ClusterSettings
+from tasks.dataset import held_out, read_cells
+from tasks.models.training import TrainingDivergedError
+from tasks.scoring import best_first, ranking_score
+from tasks.settings import SweepSettings, TrainSettings, question
+from tasks.sweep import read_points, sweep
+from tasks.sweep_points import Point, points, training_of
+from tasks.tracking import runs
+from tasks.tracking.server import make_client
+from tests.support import QUICK
+from tests.tasks.test_delivery import MODEL
+
+CLUSTERS = ClusterSettings()
+
+
+def test_every_combination_is_a_point_once():
+    found = points(SweepSettings(latents=(2, 4), betas=(1, 10, 1), models=("conv", "vade"), seeds=(0, 1)))
+    assert len(found) == len({one.name for one in found}) == 2 * 2 * 2 * 2
+
+
+def test_points_are_drawn_between_the_least_and_the_most():
+    settings = SweepSettings(latents=(4, 64), betas=(1e-3, 10), models=("conv", "dense"), trials=40)
+    found = points(settings)
+    assert found == points(settings)
+    assert len(found) == 40
+    assert all(4 <= one.latent <= 64 and 1e-3 <= one.beta <= 10 for one in found)
+    assert len({one.latent for one in found}) > 10
+    assert sum(one.beta < 0.1 for one in found) == pytest.approx(20, abs=9)  # a half lies below the middle
+    assert points(settings.model_copy(update={"trial_seed": 1})) != found
+
+
+def test_a_point_is_the_training_given_but_for_what_it_says():
+    given = TrainSettings(epochs=4, seed=7, learning_rate=0.01)
+    made = training_of(Point(3, 0.5, "vade", 1), given, CLUSTERS)
+    assert (made.latent, made.beta, made.seed, made.learning_rate) == (3, 0.5, 1, 0.01)
+    assert (made.prior.kind, made.prior.clusters, made.prior.pretrain_epochs) == ("mixture", 4, 2)
+    assert training_of(Point(3, 1, "dense", 1), given, CLUSTERS).body.kind == "dense"
+    assert training_of(Point(8, 1, "refined", 1), given, CLUSTERS).condition.kind == "refined"
+
+
+def test_seeds_share_their_held_out_chips_and_a_known_training_its_key(learned):
+    cells = read_cells(learned.objects, learned.patches)
+    given = TrainSettings(seed=3)
+    other = training_of(Point(16, 1, "given", 4), given, CLUSTERS)
+    assert (held_out(cells, other) == held_out(cells, given)).all()
+    assert question(training_of(Point(16, 1, "given", 3), given, CLUSTERS)) == question(given)
+    assert "split_seed" not in question(given)
+
+
+@pytest.mark.parametrize("wrong", [{"betas": (0.0,), "trials": 3}, {"latents": ()}, {"models": ("best",)}])
+def test_wrong_points_are_an_error(wrong):
+    with pytest.raises(ValidationError):
+        SweepSettings(**wrong)
+
+
+def test_a_point_that_cannot_be_trained_is_named():
+    with pytest.raises(InputError, match="latent-1-beta-1-refined-seed-0"):
+        training_of(Point(1, 1, "refined", 0), TrainSettings(), CLUSTERS)
+
+
+def test_the_best_comes_first_whichever_way_the_score_points():
+    rows = [{"score": 1.0}, {"score": None}, {"score": 2.0}]
+    assert [row["score"] for row in best_first(rows, "ari")] == [2.0, 1.0, None]
+    assert [row["score"] for row in best_first(rows, "davies_bouldin")] == [1.0, 2.0, None]
+
+
+def test_the_score_is_of_held_out_cells_where_there_are_any():
+    known = {"ari": 0.5, "held_out_ari": 0.4, "silhouette": 0.1}
+    assert ranking_score("auto", known) == ("held_out_ari", 0.4)
+    assert ranking_score("silhouette", known) == ("silhouette", 0.1)
+    assert ranking_score("auto", {"silhouette": 0.1, "held_out_silhouette": 0.2}) == (
+        "held_out_silhouette",
+        0.2,
+    )
+
+
+def test_a_sweep_is_one_run_above_its_points_and_reuses_what_was_trained(learned, tmp_path, monkeypatch):
+    shutil.copytree(learned.objects.url, tmp_path / "store")
+    store = open_store(str(tmp_path / "store"))
+    monkeypatch.setattr(runs, "traced", lambda *_: MODEL)
+    settings = QUICK.model_copy(update={"sweep": SweepSettings(latents=(2, QUICK.train.latent, 3))})
+    monkeypatch.setattr(sweeping, "alarms_of", lambda *_: [])  # two epochs leave latents that say little
+    whole = sweeping.train.fn
+
+    def diverges(**given):
+        if given["settings"].latent == 3:
+            raise TrainingDivergedError("too hot")
+        return whole(**given)
+
+    monkeypatch.setattr(sweeping.train, "fn", diverges)
+
+    def swept():
+        return sweep.fn(
+            patches=learned.patches, store=store.url, settings=settings, tracking=learned.tracking
+        )
+
+    made = swept()
+    rows = read_points(store, made)
+    assert [row["latent"] for row in rows][-1] == 3
+    assert (rows[-1]["failed"], rows[-1]["score"]) == ("too hot", None)
+    assert rows[0]["score"] >= rows[1]["score"]
+    assert learned.model.key in {row["trained"] for row in rows}
+    assert (made.counts["points"], made.counts["failed"]) == (3, 1)
+
+    client = make_client(learned.tracking.uri)
+    everywhere = [client.get_experiment_by_name("tiny").experiment_id]
+    (parent,) = client.search_runs(everywhere, f"tags.`chipcyte.key` = '{made.key}'")
+    assert parent.data.metrics[made.metrics["by"]] == pytest.approx(rows[0]["score"])
+    assert json.loads(parent.data.tags["chipcyte.best"])["latent"] == rows[0]["latent"]
+    below = client.search_runs(everywhere, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    by_latent = {run.data.params["point.latent"]: run for run in below}
+    assert set(by_latent) == {"2", "3", str(QUICK.train.latent)}
+    assert by_latent["3"].data.tags["chipcyte.failed"] == "too hot"
+    assert by_latent["2"].data.metrics["held_out_silhouette"] is not None
+    stages = [
+        run.data.tags["chipcyte.stage"]
+        for run in client.search_runs(
+            everywhere, f"tags.`mlflow.parentRunId` = '{by_latent['2'].info.run_id}'"
+        )
+    ]
+    assert sorted(stages) == ["cluster", "train"]
+    assert swept().reused
