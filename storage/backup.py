@@ -90,7 +90,7 @@ def copy_store(objects: Objects, folder: Path, listener: Listener | None = None)
     """
     wanted: dict[str, tuple[int, str] | None] = {}
     copy = open_store(str(folder), create=True)
-    for area in (layout.INBOXES, layout.QUARANTINE):
+    for area in (layout.INBOXES, layout.QUARANTINE, layout.DELIVERIES):
         wanted |= dict.fromkeys(objects.names(area))
     copied = _copy_all(objects, copy, wanted, None)
     standing = _standing(objects)

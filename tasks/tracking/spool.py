@@ -100,7 +100,8 @@ def _deliver_runs(objects: Objects, tracking_uri: str, runs: list[str], done: De
             with leases.held(objects, LEASE, run_id), explained(tracking_uri):
                 for _ in _taken(make_client(tracking_uri), Spool(objects, run_id)):
                     done.entries += 1
-            objects.prune(layout.delivery_folder(run_id))
+            for place in (layout.delivery_folder(run_id), layout.progress_folder(LEASE, run_id)):
+                objects.prune(place)
             done.runs.append(run_id)
         except LostServerError as error:
             done.problems.append(str(error))
