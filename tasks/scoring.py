@@ -1,4 +1,4 @@
-"""Which score ranks clusterings, by the one list of names in docs/metrics.md."""
+"""Which score ranks clusterings, by the one list of names in docs/reference/metrics.md."""
 
 from collections.abc import Mapping
 from typing import Any

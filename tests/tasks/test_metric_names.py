@@ -1,4 +1,4 @@
-"""docs/metrics.md is the list of names: what runs log is in it."""
+"""docs/reference/metrics.md is the list of names: what runs log is in it."""
 
 import re
 
@@ -12,7 +12,9 @@ from tests.support import ROOT
 
 def listed() -> re.Pattern:
     """Every name of the tables, as one pattern."""
-    rows = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs" / "metrics.md").read_text(), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(.+?)` \|", (ROOT / "docs" / "reference" / "metrics.md").read_text(), flags=re.MULTILINE
+    )
     assert len(rows) > 20
     return re.compile("|".join(as_pattern(row.replace("\\|", "|")) for row in rows))
 
