@@ -132,7 +132,7 @@ def track(objects: Objects, made: Handle, tracking_uri: str) -> str:
 
 
 def listed_names(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return scores of both splits by the names of docs/reference/metrics.md; shape is of the space clustered."""
+    """Return scores of both splits by the names of docs/reference/metrics.md; here shape is "clustered_"."""
     found: dict[str, float | None] = {}
     for name, value in metrics.items():
         split, _, score = name.partition("_")
