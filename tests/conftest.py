@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +88,41 @@ def carried(experiment: Path, tmp_path_factory: pytest.TempPathFactory):
 
     objects = open_store(str(tmp_path_factory.mktemp("carried") / "store"), create=True)
     return objects, [carry(objects, found) for found in found_in(experiment)]
+
+
+@pytest.fixture(scope="session")
+def swept(carried, tmp_path_factory: pytest.TempPathFactory):
+    """A sweep of the tiny experiment over latents 2 and 3, and 5, which diverges.
+
+    Networks are registered without being traced, the map is drawn by two latent axes: both take seconds.
+    """
+    from storage.objects import open_store
+    from tasks import sweep
+    from tasks.compare_settings import CompareSettings
+    from tasks.models.training import TrainingDivergedError
+    from tasks.settings import SweepSettings
+    from tasks.tracking import Tracking, runs
+    from tests.support import QUICK
+
+    folder, whole = tmp_path_factory.mktemp("swept"), sweep.train.fn
+    shutil.copytree(carried[0].url, folder / "store")
+    objects, patches = open_store(str(folder / "store")), [one.patches for one in carried[1]]
+    place = Tracking(f"sqlite:///{folder}/mlflow.db", "swept")
+    asked = SweepSettings(latents=(2, 5, 3))
+    settings = QUICK.model_copy(update={"sweep": asked, "compare": CompareSettings(draws=20)})
+
+    def diverges(**given):
+        if given["settings"].latent == 5:
+            raise TrainingDivergedError("too hot")
+        return whole(**given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "traced", lambda *_: {"MLmodel": b"flavors: {}\n"})
+        patch.setattr("tasks.cluster.umap_2d", lambda points, **_: points[:, :2].astype("float32"))
+        patch.setattr(sweep, "alarms_of", lambda *_: [])  # two epochs leave latents that say little
+        patch.setattr(sweep.train, "fn", diverges)
+        made = sweep.sweep.fn(patches=patches, store=objects.url, settings=settings, tracking=place)
+    return SimpleNamespace(objects=objects, patches=patches, tracking=place, settings=settings, made=made)
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,28 @@
 """compare as a flow: the same held-out cells for all, the gate, the aliases, and back."""
 
-import shutil
-
+import numpy as np
 import pytest
 
 from flows import comparing
+from storage import records
 from storage.errors import InputError
-from storage.objects import open_store
 from tasks import compare as judging
-from tasks.compare import passes
-from tasks.compare_settings import CompareSettings
+from tasks.compare import Candidate, common_cells, passes
 from tasks.kernels.judging import Gain
-from tasks.settings import Settings, SweepSettings
-from tasks.sweep import sweep
-from tasks.tracking import Tracking, runs
+from tasks.stage import handle
 from tasks.tracking.champions import find_champion, versions
 from tasks.tracking.server import make_client
-from tests.support import QUICK
-from tests.tasks.conftest import learned, tracking  # noqa: F401 - fixtures
-from tests.tasks.test_delivery import MODEL
 
-NAME = "chipcyte-vae-compared"
-SETTINGS = QUICK.model_copy(
-    update={"sweep": SweepSettings(latents=(2, 3)), "compare": CompareSettings(draws=20)}
-)
+NAME = "chipcyte-vae-swept"
 
 
-@pytest.fixture(scope="module")
-def compared(learned, tmp_path_factory):  # noqa: F811
-    """A store with two models of one experiment, registered without being traced, and where they are."""
-    folder = tmp_path_factory.mktemp("compared")
-    shutil.copytree(learned.objects.url, folder / "store")
-    place = Tracking(f"sqlite:///{folder}/mlflow.db", "compared")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "traced", lambda *_: MODEL)
-        patch.setattr(judging, "alarms_of", lambda *_: [])  # two epochs leave latents that say little
-        sweep.fn(patches=learned.patches, store=str(folder / "store"), settings=SETTINGS, tracking=place)
-        yield open_store(str(folder / "store")), place.uri
+@pytest.fixture
+def compared(swept, monkeypatch):
+    """The two models of the sweep; the flow's tasks are called without Prefect, as a debugger would."""
+    for name in ("embed", "cluster", "compare"):
+        monkeypatch.setattr(comparing, name, getattr(comparing, name).fn)
+    monkeypatch.setattr(judging, "alarms_of", lambda *_: [])  # two epochs leave latents that say little
+    return swept
 
 
 @pytest.fixture
@@ -49,16 +35,18 @@ def gains(monkeypatch):
     return certain
 
 
-def ranked(compared, settings: Settings = SETTINGS, **options):
-    objects, uri = compared
-    return comparing.compare_models(
-        store=objects.url, name="compared", tracking_uri=uri, settings=settings, **options
+def ranked(compared, **options):
+    return comparing.compare_models.fn(
+        store=compared.objects.url,
+        name="swept",
+        tracking_uri=compared.tracking.uri,
+        settings=compared.settings,
+        **options,
     )
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_models_are_ranked_promoted_challenged_and_rolled_back(compared, gains):
-    objects, uri = compared
+    objects, uri = compared.objects, compared.tracking.uri
     found = ranked(compared)
     rows = found.found.rows
     assert [row["version"] for row in sorted(rows, key=lambda row: row["version"])] == [1, 2]
@@ -67,7 +55,7 @@ def test_models_are_ranked_promoted_challenged_and_rolled_back(compared, gains):
     assert (found.champion, found.promoted) == (None, False)
     client = make_client(uri)
     (run,) = client.search_runs(
-        [client.get_experiment_by_name("compared").experiment_id], "tags.`chipcyte.stage` = 'compare'"
+        [client.get_experiment_by_name("swept").experiment_id], "tags.`chipcyte.stage` = 'compare'"
     )
     assert run.data.metrics["held_out_ari"] == pytest.approx(rows[0]["score"])
     assert {one.path for one in client.list_artifacts(run.info.run_id)} == {"pictures", "tables"}
@@ -84,7 +72,7 @@ def test_models_are_ranked_promoted_challenged_and_rolled_back(compared, gains):
     assert (second.promoted, second.champion.version) == (True, best)
     assert {one.version: one.aliases for one in versions(uri, NAME)} == {best: ("champion",), other: ()}
     assert not ranked(compared, promotes=True).promoted  # it stands already
-    left, now = comparing.roll_back("compared", uri)
+    left, now = comparing.roll_back("swept", uri)
     assert (left.version, now.version) == (best, other)
     assert find_champion(uri, NAME).version == other
 
@@ -93,8 +81,6 @@ def test_models_are_ranked_promoted_challenged_and_rolled_back(compared, gains):
 
 
 def objects_key(objects, kind):
-    from storage import records
-
     return records.listing(objects, kind)[0].key
 
 
@@ -118,20 +104,14 @@ def test_the_gate(row, standing, expected):
 
 
 def test_models_that_hold_out_different_chips_are_compared_on_what_all_hold_out(compared, monkeypatch):
-    import numpy as np
-
-    from storage import records
-    from tasks.compare import Candidate, common_cells
-    from tasks.stage import handle
-
-    objects, _ = compared
+    objects, settings = compared.objects, compared.settings.compare
     every = [Candidate(handle(objects, one), None) for one in records.listing(objects, "model")]
-    whole = common_cells(objects, every, SETTINGS.compare)
-    few = common_cells(objects, every, SETTINGS.compare.model_copy(update={"most_cells": 10}))
+    whole = common_cells(objects, every, settings)
+    few = common_cells(objects, every, settings.model_copy(update={"most_cells": 10}))
     assert len(few) == 10 < len(whole)
     assert set(few.index) < set(whole.index)
     monkeypatch.setattr(judging, "held_out", lambda cells, _: np.zeros(len(cells), bool))
     with pytest.raises(InputError, match="split_seed"):
-        common_cells(objects, every, SETTINGS.compare)
+        common_cells(objects, every, settings)
     with pytest.raises(InputError, match="chipcyte train"):
-        common_cells(objects, [], SETTINGS.compare)
+        common_cells(objects, [], settings)

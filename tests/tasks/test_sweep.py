@@ -1,25 +1,19 @@
 """A sweep: its points, its runs one below the other, what is reused, and a point that fails."""
 
 import json
-import shutil
 
 import pytest
 from pydantic import ValidationError
 
 from storage.errors import InputError
-from storage.objects import open_store
 from tasks import sweep as sweeping
 from tasks.cluster_settings import ClusterSettings
 from tasks.dataset import held_out, read_cells
-from tasks.models.training import TrainingDivergedError
 from tasks.scoring import best_first, ranking_score
 from tasks.settings import SweepSettings, TrainSettings, question
 from tasks.sweep import read_points, sweep
 from tasks.sweep_points import Point, points, training_of
-from tasks.tracking import runs
 from tasks.tracking.server import make_client
-from tests.support import QUICK
-from tests.tasks.test_delivery import MODEL
 
 CLUSTERS = ClusterSettings()
 
@@ -85,49 +79,40 @@ def test_the_score_is_of_held_out_cells_where_there_are_any():
     )
 
 
-def test_a_sweep_is_one_run_above_its_points_and_reuses_what_was_trained(learned, tmp_path, monkeypatch):
-    shutil.copytree(learned.objects.url, tmp_path / "store")
-    store = open_store(str(tmp_path / "store"))
-    monkeypatch.setattr(runs, "traced", lambda *_: MODEL)
-    settings = QUICK.model_copy(update={"sweep": SweepSettings(latents=(2, QUICK.train.latent, 3))})
-    monkeypatch.setattr(sweeping, "alarms_of", lambda *_: [])  # two epochs leave latents that say little
-    whole = sweeping.train.fn
-
-    def diverges(**given):
-        if given["settings"].latent == 3:
-            raise TrainingDivergedError("too hot")
-        return whole(**given)
-
-    monkeypatch.setattr(sweeping.train, "fn", diverges)
-
-    def swept():
-        return sweep.fn(
-            patches=learned.patches, store=store.url, settings=settings, tracking=learned.tracking
-        )
-
-    made = swept()
-    rows = read_points(store, made)
-    assert [row["latent"] for row in rows][-1] == 3
+def test_a_sweep_is_one_run_above_its_points(swept):
+    rows, made = read_points(swept.objects, swept.made), swept.made
+    assert [row["latent"] for row in rows][-1] == 5
     assert (rows[-1]["failed"], rows[-1]["score"]) == ("too hot", None)
     assert rows[0]["score"] >= rows[1]["score"]
-    assert learned.model.key in {row["trained"] for row in rows}
-    assert (made.counts["points"], made.counts["failed"]) == (3, 1)
+    assert (made.counts["points"], made.counts["failed"], made.units_done) == (3, 1, 3)
 
-    client = make_client(learned.tracking.uri)
-    everywhere = [client.get_experiment_by_name("tiny").experiment_id]
+    client = make_client(swept.tracking.uri)
+    everywhere = [client.get_experiment_by_name("swept").experiment_id]
     (parent,) = client.search_runs(everywhere, f"tags.`chipcyte.key` = '{made.key}'")
     assert parent.data.metrics[made.metrics["by"]] == pytest.approx(rows[0]["score"])
     assert json.loads(parent.data.tags["chipcyte.best"])["latent"] == rows[0]["latent"]
+    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {"pictures", "tables"}
     below = client.search_runs(everywhere, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     by_latent = {run.data.params["point.latent"]: run for run in below}
-    assert set(by_latent) == {"2", "3", str(QUICK.train.latent)}
-    assert by_latent["3"].data.tags["chipcyte.failed"] == "too hot"
+    assert set(by_latent) == {"2", "3", "5"}
+    assert by_latent["5"].data.tags["chipcyte.failed"] == "too hot"
     assert by_latent["2"].data.metrics["held_out_silhouette"] is not None
-    stages = [
-        run.data.tags["chipcyte.stage"]
-        for run in client.search_runs(
-            everywhere, f"tags.`mlflow.parentRunId` = '{by_latent['2'].info.run_id}'"
-        )
-    ]
+    inside = f"tags.`mlflow.parentRunId` = '{by_latent['2'].info.run_id}'"
+    stages = [run.data.tags["chipcyte.stage"] for run in client.search_runs(everywhere, inside)]
     assert sorted(stages) == ["cluster", "train"]
-    assert swept().reused
+
+
+def test_a_sweep_is_made_once_and_another_reuses_what_was_trained(swept, monkeypatch):
+    def again(settings):
+        return sweep.fn(
+            patches=swept.patches, store=swept.objects.url, settings=settings, tracking=swept.tracking
+        )
+
+    assert again(swept.settings).reused
+    monkeypatch.setattr(sweeping, "alarms_of", lambda *_: [])
+    monkeypatch.setattr("tasks.train.train_vae", None)  # nothing is trained again
+    narrower = swept.settings.model_copy(update={"sweep": SweepSettings(latents=(3, 2))})
+    rows = read_points(swept.objects, again(narrower))
+    assert {row["trained"] for row in rows} <= {
+        row["trained"] for row in read_points(swept.objects, swept.made)
+    }
