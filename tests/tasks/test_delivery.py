@@ -210,6 +210,6 @@ def test_a_server_killed_in_a_training_changes_no_weight_and_hears_all_once(lear
         (version,) = client.search_model_versions("name = 'chipcyte-vae-tiny'")
         assert version.tags["chipcyte.key"] == made.key
         shown = {Path(one.path).name for one in client.list_artifacts(run.info.run_id, "pictures")}
-        assert shown == {"losses.png", "reconstructions.png"}
+        assert shown >= {"losses.png", "reconstructions.png"}
     finally:
         server.kill()
