@@ -1,8 +1,10 @@
 """Labelled pictures as preprocessing leaves them: the stage segments these, masks are often of raw ones."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.kernels.density import choose_profile, estimate_density
 from tasks.kernels.preprocessing import preprocess_frame
@@ -32,5 +34,7 @@ def _cleaned(plane: LabelledPlane, angle_deg: float | None) -> LabelledPlane:
     density = estimate_density(plane.yx)
     profile = getattr(_SETTINGS.profiles, choose_profile(density).name)
     clean = preprocess_frame(plane.yx, recipe_of(_SETTINGS, angle_deg, profile, density))
-    labels = plane.labels_yx if angle_deg is None else rotate(plane.labels_yx, angle_deg, order=0, fill=0)
+    labels: NDArray[Any] = plane.labels_yx
+    if angle_deg is not None:
+        labels = rotate(labels, angle_deg, order=0, fill=0)
     return LabelledPlane(clean, labels, plane.group, f"{plane.name}, cleaned")
