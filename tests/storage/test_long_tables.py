@@ -1,3 +1,5 @@
+import tracemalloc
+
 import anndata.io
 import numpy as np
 import pandas as pd
@@ -93,3 +95,15 @@ def test_what_fails_in_the_middle_leaves_no_table(store: Objects) -> None:
         tables.read_table(store, PATH)
     write(store, [3])
     assert len(tables.read_table(store, PATH)) == 3
+
+
+def test_memory_does_not_grow_with_the_table(local: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_tables, "ROWS", 4096)
+    write(local, [4096])  # what is imported and cached at the first time is not counted
+    peaks = []
+    for parts in (4, 16):
+        tracemalloc.start()
+        write(local, [2048] * parts)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
