@@ -19,6 +19,7 @@ BENCHMARKS = (
     "memory",
     "mosaic",
     "overhead",
+    "populations",
     "preprocess",
     "refine",
     "segment",
