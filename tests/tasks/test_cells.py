@@ -21,11 +21,12 @@ def test_raw_centroids_lie_on_the_true_nuclei(experiment, carried):
 
 
 def test_without_a_rotation_the_raw_centroid_is_the_centroid(store, tmp_path):
+    from tasks.segment_settings import Threshold
     from tests.tasks.test_segment import segmented, write_tiff
 
     y, x = np.mgrid[:100, :120]
     pixels = np.where((y - 40) ** 2 + (x - 70) ** 2 < 12**2, 4000, 200).astype(np.uint16)
-    _, labels = segmented(store, write_tiff(tmp_path / "one.tif", pixels))
+    _, labels = segmented(store, write_tiff(tmp_path / "one.tif", pixels), method=Threshold())
     (row,) = cells_of(store, labels).to_dict("records")
     assert (row["centroid_y_raw_px"], row["centroid_x_raw_px"]) == pytest.approx((40, 70))
     assert (row["centroid_y_px"], row["centroid_x_px"]) == pytest.approx((40, 70))

@@ -8,7 +8,7 @@ import pytest
 
 from storage import records
 from tasks import announce
-from tasks.label_quality import summary
+from tasks.label_quality import odd_frames, plane_numbers
 from tasks.segment import segment
 from tasks.settings import SegmentSettings
 from tests.support import SERIAL
@@ -28,14 +28,18 @@ def columns(counts, depths=1, areas=(40, 50, 60)):
     }
 
 
+def quality(cells, shape_tz):
+    """Numbers of each plane, in the order in which they are recorded."""
+    return [plane_numbers(cells, t, z) for t in range(shape_tz[0]) for z in range(shape_tz[1])]
+
+
 def flagged(counts, depths=1):
-    return [
-        (one["t"], one["z"]) for one in summary(columns(counts, depths), (len(counts), depths))["flagged"]
-    ]
+    rows = quality(columns(counts, depths), (len(counts), depths))
+    return [(one["t"], one["z"]) for one in odd_frames(rows)]
 
 
 def test_numbers_of_a_frame():
-    first, second = summary(columns([12, 0]), (2, 1))["quality"]
+    first, second = quality(columns([12, 0]), (2, 1))
     assert first == {
         "t": 0, "z": 0, "cells": 12, "area_p5_px": 40.0, "area_p50_px": 50.0, "area_p95_px": 60.0,
         "edge_share": 0.25, "mean_flow_error": 0.15,
@@ -50,9 +54,9 @@ def test_numbers_of_a_frame():
 def test_flow_errors_that_are_not_known_do_not_count():
     some = columns([4])
     some["flow_error"] = np.array([np.nan, 0.2, np.nan, 0.4])
-    assert summary(some, (1, 1))["quality"][0]["mean_flow_error"] == 0.3
+    assert quality(some, (1, 1))[0]["mean_flow_error"] == 0.3
     some["flow_error"] = np.full(4, np.nan)
-    assert summary(some, (1, 1))["quality"][0]["mean_flow_error"] is None
+    assert quality(some, (1, 1))[0]["mean_flow_error"] is None
 
 
 @pytest.mark.parametrize(
@@ -80,9 +84,9 @@ def test_a_depth_is_judged_by_its_own_frames():
     every = columns([30, 30, 30, 30], depths=2)
     kept = (every["z"] == 0) | (np.arange(len(every["z"])) % 10 == 0)
     kept |= (every["t"] == 2) & (every["z"] == 1)
-    found = summary({name: values[kept] for name, values in every.items()}, (4, 2))
-    assert [(one["t"], one["z"]) for one in found["flagged"]] == [(2, 1)]
-    assert found["flagged"][0]["why"] == "30 cells, usual are 3"
+    found = odd_frames(quality({name: values[kept] for name, values in every.items()}, (4, 2)))
+    assert [(one["t"], one["z"]) for one in found] == [(2, 1)]
+    assert found[0]["why"] == "30 cells, usual are 3"
 
 
 def discs(counts, shape=(120, 150)):

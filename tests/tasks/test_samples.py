@@ -74,13 +74,16 @@ def test_without_rows_there_is_no_truth(store, raw):
     assert standing_truths(store) == {}
 
 
-def test_another_condition_makes_new_patches_and_nothing_else(carried, tmp_path):
+def test_another_condition_makes_new_tables_and_patches_and_nothing_else(carried, tmp_path):
     objects, (first, *_) = carried
     shutil.copytree(objects.url, tmp_path / "copy")
     copy, found = open_store(str(tmp_path / "copy")), first.found
     changed = type(found)(found.acquisition, Sample(file=found.acquisition.name, condition="x"), found.truth)
     second = carry(copy, changed)
-    assert (second.raw.reused, second.clean.reused, second.labels.reused) == (True, True, True)
+    assert (second.raw.reused, second.clean.reused) == (True, True)
+    assert (second.labels.reused, second.labels.units_done) == (False, 0), (
+        "labels are taken over, not computed"
+    )
     assert not second.patches.reused
     assert set(cells_of(copy, second.patches)["condition"]) == {"x"}
     assert set(cells_of(copy, first.patches)["condition"]) == {first.found.sample.condition}
