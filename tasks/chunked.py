@@ -257,8 +257,9 @@ def _connect(resources: Resources) -> Any:
             silence_logs=logging.CRITICAL,  # what a unit raises is raised here again
         )
         _add_workers(cluster, resources.workers, gpu_count())
-    client = Client(cluster, set_as_default=False)
-    client.wait_for_workers(resources.workers, timeout=WORKERS_START_WITHIN_S)
+        client = Client(cluster, set_as_default=False)
+        # They start by themselves, and take the configuration that is set at that moment.
+        client.wait_for_workers(resources.workers, timeout=WORKERS_START_WITHIN_S)
     return client
 
 

@@ -158,13 +158,17 @@ def test_a_local_worker_for_each_gpu_has_it_and_takes_the_work_for_gpus(store, m
     resources = Resources(compute="local", workers=2, memory_bytes=3 * 2**30)
     try:
         units = run_units(tells_its_worker, NUMBERS, ledger=ledger(store), resources=resources, gpu=True)
-        workers = chunked._clients.get(resources).scheduler_info()["workers"]
+        client = chunked._clients.get(resources)
+        workers = client.scheduler_info()["workers"]
+        environments = client.run(os.environ.copy).values()
     finally:
         chunked.close()
     assert sorted(one["resources"].get("GPU", 0) for one in workers.values()) == [0, 1]
     ((address, visible),) = {tuple(result) for result in units.results}
     assert workers[address]["resources"] == {"GPU": 1}
     assert visible == "0"
+    for one in environments:  # without it an ingestion takes twice as long
+        assert one.items() >= chunked.WORKER_ENVIRONMENT.items()
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 40, 1000])
