@@ -1,9 +1,7 @@
 """The real Prefect and MLflow servers on loopback; start with `pytest -m services`."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.services import down, ports, up
@@ -91,8 +90,10 @@ class TestRealServers:
         assert {run["state_type"] for run in runs} == {"SCHEDULED"}
 
     def test_killed_servers_are_replaced_at_the_same_ports(self, real_home: Path) -> None:
-        for record in read_records(real_home).values():
-            os.kill(record.pid, signal.SIGKILL)
+        killed = [psutil.Process(record.pid) for record in read_records(real_home).values()]
+        for process in killed:
+            process.kill()
+        psutil.wait_procs(killed, timeout=30)  # on a busy machine they still answer for a moment
         assert all(up(real_home, *self.PORTS).started.values())
         assert len(marked(real_home)) == 3
 
