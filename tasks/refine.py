@@ -98,9 +98,7 @@ def refine_segmenter(
     standing = list(standing_annotations(objects).values())
     check_stored(objects, standing, resources)
     annotations = annotations_of(objects, standing, Path(pairs) if pairs else None)
-    parts = split(annotations, settings)
     base = open_base(objects, settings, champion)
-    check_learning(parts.learning, [*parts.watched, *parts.held_out], base.net, settings, resources)
     asked = Question(
         "segmenter",
         tracking.experiment,
@@ -111,6 +109,8 @@ def refine_segmenter(
     )
 
     def compute(key: str) -> Outcome:
+        parts = split(annotations, settings)  # simulates and cleans pictures, for many seconds
+        check_learning(parts.learning, [*parts.watched, *parts.held_out], base.net, settings, resources)
         rival = in_use(objects, champion) or base
         return _train(
             Work(objects, key, settings, base, rival, parts, tracking, registry_name(objects), champion)
