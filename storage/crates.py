@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from storage import layout, records
-from storage.arrays import digest
-from storage.errors import DamagedStoreError
 from storage.keys import digest_text
 from storage.names import inside
 from storage.objects import Objects
 from storage.records import Record
-from storage.staging import check_space, staged
+from storage.staging import check_space, staged, write_file
 
 DOCUMENT = "ro-crate-metadata.json"
 DATA = "data/"
@@ -46,23 +44,17 @@ def export_crate(objects: Objects, record: Record, out: Path, listener: Listener
         check_space(out.parent, sum(size for size, _ in manifest.values()))
         copied: dict[str, int] = {}
         for number, (path, wanted) in enumerate(manifest.items(), start=1):
-            content = objects.get(path)
-            if digest(content) != wanted:
-                raise DamagedStoreError(
-                    f"the bytes of {path} in {objects.url} are not those that were written; nothing was "
-                    "exported; `chipcyte check` says more"
-                )
             name = DATA + path.removeprefix(f"{layout.artifact_folder(record.kind, record.key)}/")
             copied[name] = wanted[0]
-            _write(inside(staging, name), content)
+            write_file(inside(staging, name), records.checked_bytes(objects, path, wanted))
             if listener is not None:
                 listener(number, len(manifest))
         for one in chain:
             content = json.dumps(one.model_dump(mode="json"), indent=1, sort_keys=True).encode()
             copied[_file(one)] = len(content)
-            _write(inside(staging, _file(one)), content)
+            write_file(inside(staging, _file(one)), content)
         text = json.dumps(described(chain, copied), indent=2, ensure_ascii=False)
-        _write(staging / DOCUMENT, text.encode())
+        write_file(staging / DOCUMENT, text.encode())
     return len(chain)
 
 
@@ -164,8 +156,3 @@ def _action(record: Record) -> str:
 
 def _file(record: Record) -> str:
     return layout.record_path(record.kind, record.key)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)

@@ -17,12 +17,10 @@ import pandas as pd
 
 from storage import layout, ome, records, tables
 from storage.annotated import for_scanpy
-from storage.arrays import digest
-from storage.errors import DamagedStoreError
 from storage.objects import Objects
 from storage.plates import Plate
 from storage.records import Record
-from storage.staging import check_space, staged
+from storage.staging import check_space, staged, write_file
 
 COPIED_AT_ONCE = 4  # objects in memory at a time; the largest is a shard
 IMAGE_KINDS = ("raw", "clean")
@@ -172,7 +170,7 @@ def _export(
         check_space(out.parent, sum(piece.size_bytes for piece in pieces))
         for path, attributes in groups.items():
             document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-            _write(staging / path / "zarr.json", json.dumps(document, indent=2).encode())
+            write_file(staging / path / "zarr.json", json.dumps(document, indent=2).encode())
         with ThreadPoolExecutor(COPIED_AT_ONCE) as pool:
             copied = pool.map(lambda piece: _copy(objects, piece, staging), pieces)
             for number, _ in enumerate(copied, start=1):
@@ -181,15 +179,5 @@ def _export(
 
 
 def _copy(objects: Objects, piece: Piece, staging: Path) -> None:
-    content = objects.get(piece.source)
-    if digest(content) != (piece.size_bytes, piece.digest):
-        raise DamagedStoreError(
-            f"the bytes of {piece.source} in {objects.url} are not those that were written; nothing was "
-            "exported; `chipcyte check` says more"
-        )
-    _write(staging / piece.target, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    content = records.checked_bytes(objects, piece.source, (piece.size_bytes, piece.digest))
+    write_file(staging / piece.target, content)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from storage import layout
-from storage.arrays import Digests
+from storage.arrays import Digests, digest
 from storage.errors import DamagedStoreError, InputError, MissingInputError
 from storage.keys import canonical_json, digest_text
 from storage.names import is_plain
@@ -167,6 +167,23 @@ def read_manifest(objects: Objects, record: Record) -> Digests:
             f"the manifest of {record.kind} {record.key} names {strange[0]!r}, which leads out of the store"
         )
     return listed
+
+
+def checked_bytes(objects: Objects, name: str, wanted: tuple[int, str]) -> bytes:
+    """Return an object that is to be copied.
+
+    Raises
+    ------
+    DamagedStoreError
+        Its size or digest is not the one that its manifest names.
+    """
+    content = objects.get(name)
+    if digest(content) != tuple(wanted):
+        raise DamagedStoreError(
+            f"the bytes of {name} in {objects.url} are not those that were written; nothing was copied; "
+            "`chipcyte check` says more"
+        )
+    return content
 
 
 def find(objects: Objects, kind: str, key: str) -> Record | None:

@@ -56,6 +56,12 @@ def _check_free(objects: Objects | None, out: Path, *, is_folder: bool) -> None:
         raise InputError(f"{out} exists already, and nothing is ever replaced; name another place")
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file below a lent place, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
 def check_space(folder: Path, needed_bytes: int) -> None:
     """Raise StoreError if the disk of a folder has not so much left."""
     free_bytes = shutil.disk_usage(folder).free

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from storage import images, layout, records
-from storage.arrays import Digests, digest
+from storage.arrays import Digests
 from storage.errors import DamagedStoreError, MissingInputError
 from storage.long_tables import ROWS, GrowingTable, read_rows
 from storage.objects import Objects
@@ -61,11 +61,8 @@ def _copied(objects: Objects, twin: Record, path: str, key: str, sample: Sample)
     for name, entry in records.read_manifest(objects, twin).items():
         if not name.startswith(f"{twin.path}/"):
             continue
-        content = objects.get(name)
-        if digest(content) != entry:
-            raise DamagedStoreError(f"{objects.uri(name)} is not what was written")
         copy = f"{path}{name.removeprefix(twin.path)}"
-        objects.put(copy, content)
+        objects.put(copy, records.checked_bytes(objects, name, entry))
         written[copy] = entry
     write_cells(objects, key, _parts(objects, twin), sample, written)
     counts = dict(twin.counts)

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import yaozarrs
 
-from storage import exporting, images, layout, records, tables
-from storage.arrays import Digests
+from storage import images, layout, records, tables
+from storage.arrays import Digests, digest
 from storage.errors import DamagedStoreError, InputError, StoreError
 from storage.exporting import export_image, export_plate, export_table
 from storage.objects import Objects
@@ -69,7 +69,7 @@ def clean_image(objects: Objects, key: str, *, seed: int = 1, labelled: bool = T
     written, masks = fill(objects, path, (2, 1, 200, 300), seed + 1)
     elsewhere = layout.artifact_folder("labels", f"cells{key}") + "/cells.zarr/zarr.json"
     objects.put(elsewhere, b"{}")
-    written[elsewhere] = exporting.digest(b"{}")
+    written[elsewhere] = digest(b"{}")
     labels = Record(kind="labels", key=f"cells{key}", name=key, path=path, parents=(clean.reference,))
     records.commit(objects, labels, written)
     images.list_labels(objects, key, [f"cells{key}"])
