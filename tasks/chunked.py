@@ -30,9 +30,12 @@ QUIET = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
+# A local worker that dies is started again by its nanny. Dask looks once more a quarter of a minute after
+# a death: where the worker has just died again, it closes the nanny for good, and the run never ends.
+NANNIES_STAY = {"distributed.deploy.lost-worker-timeout": "30 days"}
 GPU = "GPU"  # the Dask resource: what a worker has of it, such as `dask worker --resources GPU=1`
 IN_FLIGHT = 3  # tasks a worker holds or waits for: enough to hide the round trip, few enough to bound memory
-WORKERS_START_WITHIN_S = 120
+WORKERS_START_WITHIN_S = 120  # also how long a local cluster waits for a worker to come back
 AT_ONCE = 8  # units of a task where there are many: a task costs Dask 10 ms, a quarter of an ingested plane
 
 
@@ -186,9 +189,15 @@ def _submit(client: Any, function: _Marked, units: Sequence[Unit], limits: dict[
 
 def _result(future: Any) -> list[tuple[str, Done]]:
     from distributed import KilledWorker
+    from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
     try:
         done: list[tuple[str, Done]] = future.result()
+    except (NoWorkerError, NoValidWorkerError) as error:
+        raise ChipcyteError(
+            f"no Dask worker is left, and none came back within {error.timeout:g} s; see why they died "
+            "(the machine's memory, the workers' logs), then run the same command again"
+        ) from error
     except KilledWorker as error:
         raise ChipcyteError(
             "a worker died several times on one unit, most likely for lack of memory; "
@@ -247,7 +256,9 @@ def _connect(resources: Resources) -> Any:
     if resources.compute != "local":
         return Client(resources.compute, timeout=30, set_as_default=False)
     spawn = {**config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
-    with config.set(QUIET | {"distributed.nanny.pre-spawn-environ": spawn}):
+    config.set(NANNIES_STAY)  # asked for at each death, so not only while the cluster starts
+    patience = {"distributed.scheduler.no-workers-timeout": f"{WORKERS_START_WITHIN_S} s"}
+    with config.set(QUIET | patience | {"distributed.nanny.pre-spawn-environ": spawn}):
         cluster = LocalCluster(
             n_workers=0,
             threads_per_worker=1,

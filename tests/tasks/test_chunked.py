@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import dask
+import distributed  # noqa: F401 - its defaults must be there before one of them is changed
 import pytest
 
 from storage.arrays import digest
@@ -187,6 +189,30 @@ def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):
     units = run_units(function, NUMBERS, ledger=ledger(store), resources=two_workers)
     assert units.results == [9, 1, 4, 81, 49]
     assert (tmp_path / "died").exists()
+
+
+def test_a_worker_that_died_is_not_given_up_before_it_is_back(store, tmp_path):
+    """Dask's own patience, at its end while the worker starts again, would close its nanny for good."""
+    function = partial(kills_its_process, store=store.url, marker=tmp_path / "died")
+    resources = Resources(compute="local", workers=1, memory_bytes=2**30)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):
+        try:
+            units = run_units(function, NUMBERS, ledger=ledger(store), resources=resources)
+        finally:
+            chunked.close()
+    assert units.results == [9, 1, 4, 81, 49]
+
+
+def test_a_cluster_that_lost_its_workers_is_an_error_not_a_wait_without_end(store):
+    resources = Resources(compute="local", workers=1, memory_bytes=2**30)
+    try:
+        cluster = chunked._clients.get(resources).cluster
+        cluster.scale(0)
+        cluster.scheduler.no_workers_timeout = 0.5
+        with pytest.raises(ChipcyteError, match=r"no Dask worker is left, and none came back within 0\.5 s"):
+            run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=resources)
+    finally:
+        chunked.close()
 
 
 @pytest.mark.slow
