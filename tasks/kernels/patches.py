@@ -7,13 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels.checks import finite_float32, require_plane
-from tasks.kernels.patches_loops import copy_cells, halve_bits, resize_cells, turn_cells
+from tasks.kernels.checks import require_plane
+from tasks.kernels.patches_loops import copy_cells, cut_halves, halve, resize_cells, turn_cells
 
 Mode = Literal["pad", "resize"]
-CUTS = {"pad": copy_cells, "resize": resize_cells}
 CELLS_AT_ONCE = 64
-LARGEST_HALF = 65504.0
+LARGEST_HALF = np.float32(65504).view(np.uint32)
+Seen = tuple[
+    NDArray[np.float32], NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[np.float64], bool
+]  # image, labels, then of each cell label, box and turn, and whether the background is kept
 _BOX_COLUMNS = ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")
 
 
@@ -160,40 +162,45 @@ def extract_patches(
     Raises
     ------
     ValueError
-        If the mode is unknown, or as for `crop_and_pad`.
+        If the mode is unknown, a patch would hold NaN or infinity, or as for `crop_and_pad`.
     KeyError
         If a column is missing.
     """
     if mode not in ("pad", "resize"):
         raise ValueError(f"mode: expected pad or resize, found {mode!r}")
-    labels = np.asarray(cells["label"]).astype(np.int64)
+    labels = np.asarray(cells["label"]).astype(labels_yx.dtype)
     boxes = np.stack([np.asarray(cells[name]).astype(np.int64) for name in _BOX_COLUMNS], axis=1)
     _check(yx, labels_yx, boxes, size_px)
+    turns_rad = np.deg2rad(np.zeros(0) if turns_deg is None else turns_deg).astype(np.float64)
+    seen = (yx.astype(np.float32, copy=False), labels_yx, labels, boxes, turns_rad, keep_background)
     patches = np.empty((len(labels), size_px, size_px), dtype)
-    turns = None if turns_deg is None else np.deg2rad(turns_deg).astype(np.float64)
-    _fill(patches, (finite_float32(yx), labels_yx), labels, boxes, turns, mode, keep_background)
+    if dtype != "float16" or not _fill_halves(patches, seen, mode == "resize"):
+        _fill(patches, seen, mode == "resize")
     return patches
 
 
-def _fill(
-    patches: NDArray[Any],
-    pictures: tuple[NDArray[np.float32], NDArray[np.generic]],
-    labels: NDArray[np.int64],
-    boxes: NDArray[np.int64],
-    turns_rad: NDArray[np.float64] | None,
-    mode: Mode,
-    keep: bool,
-) -> None:
+def _fill_halves(patches: NDArray[np.float16], seen: Seen, fill: bool) -> bool:
+    """Cut cells; False, and the patches are of no use, unless all numbers are from 0 to 65504."""
+    block = np.empty((1, *patches.shape[1:]), np.float32)
+    room = (block, block.view(np.uint32).ravel())
+    return bool(cut_halves(*seen, fill, room, patches.view(np.uint16)) <= LARGEST_HALF)
+
+
+def _fill(patches: NDArray[Any], seen: Seen, fill: bool) -> None:
     """Cut cells, a few at a time: these stay in the cache while they are turned into what is stored."""
+    yx, labels_yx, labels, boxes, turns_rad, keep = seen
     block = np.empty((CELLS_AT_ONCE, *patches.shape[1:]), np.float32)
     for start in range(0, len(labels), CELLS_AT_ONCE):
         some = slice(start, start + CELLS_AT_ONCE)
         cut = block[: len(labels[some])]
         cut[:] = 0
-        if turns_rad is not None:
-            turn_cells(*pictures, labels[some], boxes[some], turns_rad[some], keep, mode == "resize", cut)
+        if turns_rad.size:
+            turn_cells(yx, labels_yx, labels[some], boxes[some], turns_rad[some], keep, fill, cut)
+        elif fill:
+            resize_cells(yx, labels_yx, labels[some], boxes[some], keep, cut)
         else:
-            CUTS[mode](*pictures, labels[some], boxes[some], keep, cut)
+            copy_cells(yx, labels_yx, labels[some], boxes[some], keep, cut)
+        _require_finite(cut)
         patches[some] = as_stored(cut, patches.dtype.name)
 
 
@@ -210,12 +217,18 @@ def as_stored(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
 def _as_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Convert as numpy does, which takes one number after the other and most of the time of a patch."""
     plain = np.ascontiguousarray(values, np.float32)
-    bits = plain.view(np.uint32)
-    if bits.max(initial=0) > np.float32(LARGEST_HALF).view(np.uint32):  # too large, negative, not a number
-        return plain.astype(np.float16)
-    out = np.empty(plain.shape, np.uint16)
-    halve_bits(bits.ravel(), (plain + np.float32(0.5)).view(np.uint32).ravel(), out.ravel())
-    return out.view(np.float16)
+    flat, out = plain.ravel(), np.empty(plain.shape, np.float16)
+    most = halve(flat, flat.view(np.uint32), out.view(np.uint16).ravel())
+    return out if most <= LARGEST_HALF else plain.astype(np.float16)
+
+
+def _require_finite(nyx: NDArray[np.float32]) -> None:
+    if not np.isfinite(nyx).all():
+        bad = int((~np.isfinite(nyx)).sum())
+        raise ValueError(
+            f"yx: expected finite values, found {bad} NaN or infinite pixels in patches; replace them (by "
+            "the median, say) before this step"
+        )
 
 
 def _single(

@@ -11,11 +11,12 @@ from tasks.kernels.compiling import compiled
 Plane = NDArray[np.float32]
 Labels = NDArray[Any]
 Boxes = NDArray[np.int64]
+LEAST_NORMAL = 0x38800000  # bits of 2^-14, the smallest float16 that is not subnormal
 
 
 @compiled
 def copy_cells(
-    yx: Plane, labels_yx: Labels, labels: NDArray[np.int64], boxes: Boxes, keep: bool, out_nyx: Plane
+    yx: Plane, labels_yx: Labels, labels: Labels, boxes: Boxes, keep: bool, out_nyx: Plane
 ) -> None:
     """Copy the pixels round each box's middle pixel, which comes to lie at (size // 2, size // 2).
 
@@ -24,7 +25,8 @@ def copy_cells(
     yx, labels_yx
         Image and labels of one shape.
     labels, boxes
-        (n,) and (n, 4): label and box (y0, x0, y1, x1) of each cell, ends excluded.
+        (n,) and (n, 4): label, of the type of `labels_yx`, and box (y0, x0, y1, x1) of each cell, ends
+        excluded.
     keep
         Keep pixels of other labels; else they are 0.
     out_nyx
@@ -39,7 +41,7 @@ def copy_cells(
 
 @compiled
 def resize_cells(
-    yx: Plane, labels_yx: Labels, labels: NDArray[np.int64], boxes: Boxes, keep: bool, out_nyx: Plane
+    yx: Plane, labels_yx: Labels, labels: Labels, boxes: Boxes, keep: bool, out_nyx: Plane
 ) -> None:
     """Scale the square round each box's middle, as long as its longer side, to the patch.
 
@@ -64,25 +66,33 @@ def resize_cells(
 
 @compiled
 def _scale_down_and_across(square: Plane, side: int, down: Plane, out_yx: Plane) -> None:
-    """Scale the first `side` rows and columns of a square to the patch; `down` is room to work in."""
+    """Scale the first `side` rows and columns of a square to the patch; `down` is room to work in.
+
+    Down row by row, which the compiler vectorises; across column by column, where it need not look up what
+    lies beside each pixel.
+    """
     size = out_yx.shape[0]
     samples = _samples(side / size)
-    first, second = np.empty((2, size * samples), np.uint32)
-    share = np.empty(size * samples, np.float32)
-    for k in range(size * samples):
-        first[k], share[k] = _between((k + 0.5) / samples * side / size - 0.5, side)
-        second[k] = min(first[k] + 1, side - 1)
+    first, second = np.empty((2, samples, size), np.uint32)
+    share = np.empty((samples, size), np.float32)
+    for k in range(samples):
+        for i in range(size):
+            first[k, i], share[k, i] = _between((i * samples + k + 0.5) / samples * side / size - 0.5, side)
+            second[k, i] = min(first[k, i] + 1, side - 1)
     for i in range(size):
-        down[i, :side] = 0
-        for k in range(i * samples, (i + 1) * samples):
-            upper, lower = square[first[k]], square[second[k]]
+        row = down[i]
+        row[:side] = 0
+        for k in range(samples):
+            upper, lower, part = square[first[k, i]], square[second[k, i]], share[k, i]
             for x in range(side):
-                down[i, x] += upper[x] + share[k] * (lower[x] - upper[x])
-        row, weight = down[i], np.float32(1 / (samples * samples))
-        for j in range(size):
-            for k in range(j * samples, (j + 1) * samples):
-                left, right = row[first[k]], row[second[k]]
-                out_yx[i, j] += weight * (left + share[k] * (right - left))
+                row[x] += upper[x] + part * (lower[x] - upper[x])
+    weight = np.float32(1 / (samples * samples))
+    for j in range(size):
+        for k in range(samples):
+            before, after, part = first[k, j], second[k, j], share[k, j]
+            for i in range(size):
+                left = down[i, before]
+                out_yx[i, j] += weight * (left + part * (down[i, after] - left))
 
 
 @compiled
@@ -111,15 +121,17 @@ def _copy(
         first, last = max(first, box[0]), min(last, box[2])
         begin, end = max(begin, box[1]), min(end, box[3])
     for y in range(first, last):
-        for x in range(begin, end):
-            out_yx[y - top, x - left] = yx[y, x] if keep or labels_yx[y, x] == label else np.float32(0)
+        source, target = yx[y, begin:end], out_yx[y - top, begin - left : end - left]
+        names = labels_yx[y, begin:end]
+        for x in range(end - begin):
+            target[x] = source[x] if keep or names[x] == label else np.float32(0)
 
 
 @compiled
 def turn_cells(
     yx: Plane,
     labels_yx: Labels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     boxes: Boxes,
     turns_rad: NDArray[np.float64],
     keep: bool,
@@ -195,19 +207,73 @@ def _sample(yx: Plane, labels_yx: Labels, label: int, keep: bool, y: float, x: f
 
 
 @compiled
-def halve_bits(bits: NDArray[np.uint32], shifted: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
-    """Turn the bits of float32 numbers from 0 to 65504 into those of the nearest float16, ties to even.
+def cut_halves(
+    yx: Plane,
+    labels_yx: Labels,
+    labels: Labels,
+    boxes: Boxes,
+    turns_rad: NDArray[np.float64],
+    keep: bool,
+    fill: bool,
+    room: tuple[Plane, NDArray[np.uint32]],
+    out_nyx: NDArray[np.uint16],
+) -> np.uint32:
+    """Cut cells, one after the other in room that stays in the cache, to the bits of float16.
 
     Parameters
     ----------
-    bits, shifted
-        Bits of the numbers, and of the numbers + 1/2: below 2^-14, where float16 has steps of 2^-24, the sum
-        is rounded to just these.
-    out
-        Written to.
+    yx, labels_yx, labels, boxes, keep
+        As for `copy_cells`.
+    turns_rad
+        As for `turn_cells`; empty where none is turned.
+    fill
+        Scale so that the cell fills the patch; else the size stays.
+    room
+        (1, size, size) to work in, and the same memory as bits, (size * size,).
+    out_nyx
+        (n, size, size), written to.
+
+    Returns
+    -------
+    As of `halve`.
     """
-    for n in range(bits.size):
+    block, bits = room
+    most = np.uint32(0)
+    for n in range(labels.size):
+        label, box = labels[n : n + 1], boxes[n : n + 1]
+        block[:] = 0
+        if turns_rad.size:
+            turn_cells(yx, labels_yx, label, box, turns_rad[n : n + 1], keep, fill, block)
+        elif fill:
+            resize_cells(yx, labels_yx, label, box, keep, block)
+        else:
+            copy_cells(yx, labels_yx, label, box, keep, block)
+        most = max(most, halve(block.ravel(), bits, out_nyx[n].ravel()))
+    return most
+
+
+@compiled
+def halve(values: NDArray[np.float32], bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> np.uint32:
+    """Turn float32 numbers from 0 to 65504 into the bits of the nearest float16, ties to even.
+
+    Parameters
+    ----------
+    values, bits
+        (n,): the numbers, and the same memory as bits.
+    out
+        (n,): written to.
+
+    Returns
+    -------
+    The largest of the bits. Those of a number that is too large, negative or none at all are larger than
+    those of 65504; then `out` is of no use.
+    """
+    most = np.uint32(0)
+    for n in range(values.size):
         one = bits[n]
+        most = max(most, one)
         odd = (one >> np.uint32(13)) & np.uint32(1)
         normal = (one - np.uint32(0x38000000) + np.uint32(0xFFF) + odd) >> np.uint32(13)
-        out[n] = normal if one >= np.uint32(0x38800000) else shifted[n] - np.uint32(0x3F000000)
+        small = np.uint32(np.rint(min(values[n], np.float32(2**-14)) * np.float32(2**24)))
+        out[n] = normal if one >= np.uint32(LEAST_NORMAL) else small
+    return most

@@ -6,6 +6,7 @@ neighbours, so that a score of draws is not better than that of the points thems
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Score = dict[str, float]
+MOST_WEIGHTS = 4_000_000  # that are held at once
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class Draws:
             times = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
             yield times[units].astype(np.float64)
 
+    def stacks(self, units: Codes) -> Iterator[Floats]:
+        """Yield the same weights some draws at a time, (b, n): a matrix product takes all of them."""
+        drawn, few = self.weights(units), max(1, MOST_WEIGHTS // max(1, len(units)))
+        while stack := list(islice(drawn, few)):
+            yield np.stack(stack)
+
     def interval(self, values: Floats) -> tuple[float, float]:
         """Return the percentiles between which the level lies, of the draws that have the score."""
         finite = values[np.isfinite(values)]
@@ -43,13 +51,23 @@ class Draws:
         return float(low), float(high)
 
 
-def intervals(draws: Draws, units: Codes, score: Callable[[Floats], Mapping[str, float]]) -> Score:
-    """Return `NAME_low` and `NAME_high` of each score of the weights; nothing if no draw is asked for."""
-    found: dict[str, list[float]] = {}
-    for weights in draws.weights(units):
-        for name, value in score(weights).items():
-            found.setdefault(name, []).append(value)
-    return named({name: draws.interval(np.asarray(values)) for name, values in found.items()})
+def intervals(draws: Draws, units: Codes, score: Callable[[Floats], Mapping[str, Floats]]) -> Score:
+    """Return `NAME_low` and `NAME_high` of each score; nothing if no draw is asked for.
+
+    Parameters
+    ----------
+    draws
+        How often, and how wide.
+    units
+        (n,): what is drawn together, from 0.
+    score
+        Gives each score of b weightings (b, n), as (b,).
+    """
+    found: dict[str, list[Floats]] = {}
+    for weights in draws.stacks(units):
+        for name, values in score(weights).items():
+            found.setdefault(name, []).append(values)
+    return named({name: draws.interval(np.concatenate(values)) for name, values in found.items()})
 
 
 def named(limits: Mapping[str, tuple[float, float]]) -> Score:
@@ -77,12 +95,13 @@ class SortedPoints:
         return cls(np.ascontiguousarray(points[order], dtype=np.float64), starts, order)
 
     @property
-    def sizes(self) -> Codes:
-        """Points of each cluster."""
-        return np.diff(self.starts, append=len(self.points))
+    def runs(self) -> list[slice]:
+        """Where the points of each cluster lie."""
+        ends = np.append(self.starts[1:], len(self.points))
+        return [slice(start, end) for start, end in zip(self.starts, ends, strict=True)]
 
 
-def shape_scores(clustered: SortedPoints, weights: Floats) -> Score:
+def shape_scores(clustered: SortedPoints, weights: Floats) -> dict[str, Floats]:
     """Davies-Bouldin and Calinski-Harabasz index of weighted points, nan where fewer than two clusters weigh.
 
     Parameters
@@ -90,29 +109,51 @@ def shape_scores(clustered: SortedPoints, weights: Floats) -> Score:
     clustered
         Points in the order of their clusters.
     weights
-        (n,): times each of them counts, in the order of the points as they were given.
+        (b, n): times each of them counts, in the order of the points as they were given.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Each index of each weighting, (b,).
     """
-    w = weights[clustered.order]
-    total = np.add.reduceat(w, clustered.starts)
+    moments = [_moments(clustered.points[run], weights[:, clustered.order[run]]) for run in clustered.runs]
+    total, centres, within, spread = (np.stack(part, axis=1) for part in zip(*moments, strict=True))
     alive = total > 0
-    if alive.sum() < 2:
-        return {"davies_bouldin": float("nan"), "calinski_harabasz": float("nan")}
-    safe = np.where(alive, total, 1.0)
-    centres = np.add.reduceat(w[:, None] * clustered.points, clustered.starts) / safe[:, None]
-    offsets = clustered.points - np.repeat(centres, clustered.sizes, axis=0)
-    squares = np.einsum("nd,nd->n", offsets, offsets)
-    spread = (np.add.reduceat(w * np.sqrt(squares), clustered.starts) / safe)[alive]
-    middle = total @ centres / total.sum()
-    between = float(total @ ((centres - middle) ** 2).sum(axis=1))
-    free = total.sum() - alive.sum()
-    within = float(w @ squares)
+    count, points = alive.sum(axis=1), total.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle = np.einsum("bk,bkd->bd", total, centres) / points[:, None]
+        between = np.einsum("bk,bkd->b", total, (centres - middle[:, None]) ** 2)
+        ratio = between * (points - count) / (within.sum(axis=1) * (count - 1))
+    each = zip(centres, spread, alive, strict=True)
     return {
-        "davies_bouldin": _davies_bouldin(centres[alive], spread),
-        "calinski_harabasz": between * free / (within * (alive.sum() - 1)) if within > 0 else float("nan"),
+        "davies_bouldin": np.array([_davies_bouldin(one[two], three[two]) for one, three, two in each]),
+        "calinski_harabasz": np.where((count >= 2) & (within.sum(axis=1) > 0), ratio, np.nan),
     }
 
 
+def _moments(points: Floats, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Weight (b,), centre (b, d), sum of squares round it (b,), mean distance from it (b,) of one cluster.
+
+    By matrix products, from the points' mean on: so near, a difference of squares loses few digits.
+    """
+    middle = points.mean(axis=0)
+    offsets = points - middle
+    squares = np.einsum("nd,nd->n", offsets, offsets)
+    total = weights.sum(axis=1)
+    safe = np.where(total > 0, total, 1.0)
+    centres = weights @ offsets / safe[:, None]
+    moved = np.einsum("bd,bd->b", centres, centres)
+    distances = centres @ (-2.0 * offsets.T)
+    distances += squares
+    distances += moved[:, None]
+    np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+    spread = np.einsum("bn,bn->b", weights, distances) / safe
+    return total, centres + middle, np.maximum(weights @ squares - total * moved, 0.0), spread
+
+
 def _davies_bouldin(centres: Floats, spread: Floats) -> float:
+    if len(centres) < 2:
+        return float("nan")
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     if not apart.all():
@@ -144,8 +185,7 @@ def silhouette_draws(clustered: SortedPoints, weights: Floats) -> Floats:
     w = np.ascontiguousarray(weights[:, clustered.order].T, dtype=np.float32)
     own, nearest = np.zeros_like(w), np.full_like(w, np.inf)
     alive = np.zeros(w.shape[1], dtype=np.int64)
-    for start, size in zip(clustered.starts, clustered.sizes, strict=True):
-        mine = slice(start, start + size)
+    for mine in clustered.runs:
         total = w[mine].sum(axis=0)
         alive += total > 0
         sums = distances[:, mine] @ w[mine]

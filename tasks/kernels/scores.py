@@ -9,6 +9,7 @@ from sklearn import metrics
 
 from tasks.kernels.score_intervals import (
     Draws,
+    Floats,
     SortedPoints,
     intervals,
     named,
@@ -120,15 +121,14 @@ def score_draws(
         known, populations = _populations(truth, len(names))
         if not known.any():
             return np.full(len(weights), np.nan)
-        tables = (_table(populations, names[known], each) for each in weights[:, known])
-        return np.array([table_scores(*each)[score] for each in tables])
+        return _tables_scores(populations, names[known], weights[:, known])[score]
     inside = names != NOISE
     if not _is_scorable(names[inside]):
         return np.full(len(weights), np.nan)
     placed = SortedPoints.of(np.asarray(points)[inside], _dense(names[inside]))
     if score == "silhouette":
         return silhouette_draws(placed, weights[:, inside])
-    return np.array([shape_scores(placed, each)[score] for each in weights[:, inside]])
+    return shape_scores(placed, weights[:, inside])[score]
 
 
 def truth_scores(clusters: Labels, truth: Labels) -> dict[str, float]:
@@ -203,11 +203,13 @@ def _truth_intervals(names: Codes, truth: Labels, units: Codes, draws: Draws) ->
     if not known.any():
         return dict.fromkeys(_with_ends(TRUTH_SCORES, draws)[len(TRUTH_SCORES) :], float("nan"))
     found = names[known]
+    return intervals(draws, _dense(units[known]), lambda weights: _tables_scores(populations, found, weights))
 
-    def score(weights: npt.NDArray[np.float64]) -> dict[str, float]:
-        return table_scores(*_table(populations, found, weights))
 
-    return intervals(draws, _dense(units[known]), score)
+def _tables_scores(populations: Codes, found: Codes, weights: Floats) -> dict[str, Floats]:
+    """Each score against the truth of each of b weightings (b, n), as (b,)."""
+    each = [table_scores(*_table(populations, found, one)) for one in weights]
+    return {name: np.array([scores[name] for scores in each]) for name in TRUTH_SCORES}
 
 
 def _table(

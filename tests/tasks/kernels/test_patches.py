@@ -118,6 +118,19 @@ def test_other_wrong_input_is_refused(plane):
         extract_patches(yx, labels, measure_cells(labels, yx, pixel_size_um=1.0), size_px=8, mode="stretch")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_what_is_not_finite_is_refused_where_a_patch_would_show_it(plane, dtype, bad):
+    yx, labels = plane
+    cells = measure_cells(labels, yx, pixel_size_um=1.0)
+    yx = yx / 3000
+    yx[40, 50] = bad
+    assert extract_patches(yx, labels, cells, size_px=16, dtype=dtype).any()
+    yx[22, 33] = bad
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        extract_patches(yx, labels, cells, size_px=16, dtype=dtype)
+
+
 # --- turned
 
 

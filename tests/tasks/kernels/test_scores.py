@@ -150,9 +150,11 @@ def test_the_scores_are_those_of_scikit_learn() -> None:
 def test_formulas_with_weights_are_those_of_scikit_learn_where_every_weight_is_one() -> None:
     points, clusters = blobs(300, 1.0)
     whole = SortedPoints.of(points, clusters)
-    found = shape_scores(whole, np.ones(300))
-    assert found["davies_bouldin"] == pytest.approx(metrics.davies_bouldin_score(points, clusters))
-    assert found["calinski_harabasz"] == pytest.approx(metrics.calinski_harabasz_score(points, clusters))
+    found = shape_scores(whole, np.stack([np.ones(300), np.full(300, 2.0), np.zeros(300)]))
+    expected = metrics.davies_bouldin_score(points, clusters)
+    assert found["davies_bouldin"] == pytest.approx([expected, expected, np.nan], nan_ok=True)
+    expected = metrics.calinski_harabasz_score(points, clusters)
+    assert found["calinski_harabasz"] == pytest.approx([expected, 597 / 297 * expected, np.nan], nan_ok=True)
     expected = metrics.silhouette_score(points, clusters)
     twice = silhouette_draws(whole, np.stack([np.ones(300), np.full(300, 2.0)]))
     assert twice == pytest.approx([expected, expected], abs=1e-5)  # copies are no neighbours
@@ -161,10 +163,14 @@ def test_formulas_with_weights_are_those_of_scikit_learn_where_every_weight_is_o
 def test_a_weight_counts_a_point_so_many_times() -> None:
     points, clusters = blobs(60, 1.0)
     weights = np.random.default_rng(2).integers(0, 4, 60)
-    found = shape_scores(SortedPoints.of(points, clusters), weights.astype(float))
+    found = shape_scores(SortedPoints.of(points, clusters), weights[None].astype(float))
     repeated, names = np.repeat(points, weights, axis=0), np.repeat(clusters, weights)
     assert found["davies_bouldin"] == pytest.approx(metrics.davies_bouldin_score(repeated, names))
     assert found["calinski_harabasz"] == pytest.approx(metrics.calinski_harabasz_score(repeated, names))
+    without = np.where(clusters == 1, 0, weights)  # a cluster that was not drawn counts for nothing
+    found = shape_scores(SortedPoints.of(points, clusters), without[None].astype(float))
+    repeated, names = (np.repeat(one, without, axis=0) for one in (points, clusters))
+    assert found["davies_bouldin"] == pytest.approx(metrics.davies_bouldin_score(repeated, names))
     (one,) = silhouette_draws(SortedPoints.of(points, clusters), (weights > 0)[None].astype(float))
     assert one == pytest.approx(
         metrics.silhouette_score(points[weights > 0], clusters[weights > 0]), abs=1e-5
@@ -237,6 +243,13 @@ def test_noise_is_in_no_cluster() -> None:
     only_noise = cluster_scores(points, [-1] * 6, ["a"] * 6)
     assert math.isnan(only_noise["silhouette"])
     assert only_noise["accuracy"] == 0.0
+
+
+def test_draws_taken_together_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, truth = blobs(100, 1.0)
+    together = cluster_scores(points, truth, truth)
+    monkeypatch.setattr("tasks.kernels.score_intervals.MOST_WEIGHTS", 300)
+    assert cluster_scores(points, truth, truth) == pytest.approx(together, rel=1e-12)
 
 
 def test_the_same_seed_draws_the_same_intervals() -> None:
