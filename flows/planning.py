@@ -11,7 +11,7 @@ from storage.objects import open_store
 from storage.sources.base import Acquisition
 from storage.sources.discovery import open_acquisition
 from tasks import budget
-from tasks.flow_maps import AT_ONCE
+from tasks.flow_maps import patches_at_once
 from tasks.kernels.geometry import rotated_shape
 from tasks.models.device import gpu_count
 from tasks.models.network import NetworkSegmenter
@@ -90,7 +90,8 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
     )
     segmenter = make_segmenter(settings.segment, pixel_size_um or settings.ingest.pixel_size_um)
     tile = [min(size, settings.segment.tile_px) + 2 * segmenter.halo_px for size in clean]
-    network = _Network.of(segmenter, clean, settings.segment)
+    network = _Network.of(segmenter, clean, tile, settings.segment)
+    at_once = patches_at_once(planes * network.patches, settings.resources.workers)
     return {
         "name": acquisition.name,
         "shape": list(shape),
@@ -98,7 +99,7 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         "units": raw_units
         + min(times, settings.preprocess.looked_at)
         + planes * (unit_count(clean, settings.preprocess) + STEPS_A_PLANE + STEPS_A_TILE * tiles)
-        + planes * math.ceil(network.patches / AT_ONCE)
+        + planes * math.ceil(network.patches / at_once)
         + min(times, network.looks),
         "patches": planes * network.patches,
         "raw_bytes": math.prod(shape) * dtype.itemsize,
@@ -106,8 +107,7 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         "peak_bytes": max(
             budget.unit_bytes(budget.INGEST, (height, width)),
             budget.unit_bytes(budget.PREPROCESS, largest_part((height, width), settings.preprocess)),
-            budget.unit_bytes(budget.SEGMENT, tile),
-            network.peak_bytes,
+            network.peak_bytes or budget.unit_bytes(budget.SEGMENT, tile),
         ),
     }
 
@@ -123,7 +123,7 @@ class _Network:
     looks
         Frames in which the diameter is looked for.
     peak_bytes
-        Memory of one patch in a worker.
+        Memory of one patch, or of one tile of labels, in a worker.
     """
 
     patches: int = 0
@@ -131,7 +131,9 @@ class _Network:
     peak_bytes: int = 0
 
     @classmethod
-    def of(cls, segmenter: AnySegmenter, plane: tuple[int, int], settings: SegmentSettings) -> "_Network":
+    def of(
+        cls, segmenter: AnySegmenter, plane: tuple[int, int], tile: list[int], settings: SegmentSettings
+    ) -> "_Network":
         if not isinstance(segmenter, NetworkSegmenter) or not isinstance(settings.method, Network):
             return cls()
         network = segmenter.network
@@ -140,7 +142,10 @@ class _Network:
         return cls(
             len(patches.places),
             settings.method.looked_at if sought else 0,
-            budget.unit_bytes(network.bytes_a_px, (network.patch_px,) * 2),
+            max(
+                budget.network_unit_bytes(budget.SEGMENT, tile),
+                budget.network_unit_bytes(network.bytes_a_px, (network.patch_px,) * 2),
+            ),
         )
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.chunked import Listener, Throttle
+from tasks.chunked import Listener
 
 log = logging.getLogger("chipcyte")
 
@@ -41,6 +43,22 @@ def listener(label: str) -> Listener:
             to_prefect(done, total)
 
     return tell
+
+
+@dataclass
+class Throttle:
+    """Lets a listener through at most once in `seconds`, and always at the end."""
+
+    listener: Listener
+    seconds: float
+    last: float = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Pass the news on, or keep it."""
+        moment = time.monotonic()
+        if done == total or moment - self.last >= self.seconds:
+            self.last = moment
+            self.listener(done, total)
 
 
 class _ProgressArtifact:

@@ -13,6 +13,7 @@ PREPROCESS = 64
 SEGMENT = 160
 MEASURE = 64
 BASE_BYTES = 400 * 2**20  # a worker with its libraries before it holds any pixel
+NETWORK_BYTES = 900 * 2**20  # beside that: torch, a network, and what both keep from one patch to the next
 
 
 def unit_bytes(per_px: int, shape_yx: Sequence[int]) -> int:
@@ -20,10 +21,17 @@ def unit_bytes(per_px: int, shape_yx: Sequence[int]) -> int:
     return BASE_BYTES + per_px * math.prod(shape_yx)
 
 
-def check(what: str, per_px: int, shape_yx: Sequence[int], resources: Resources) -> None:
+def network_unit_bytes(per_px: int, shape_yx: Sequence[int]) -> int:
+    """Return the peak memory of one worker that has asked a network, on one unit, in bytes."""
+    return NETWORK_BYTES + unit_bytes(per_px, shape_yx)
+
+
+def check(
+    what: str, per_px: int, shape_yx: Sequence[int], resources: Resources, *, network: bool = False
+) -> None:
     """Raise MemoryBudgetError if a unit does not fit the share of one worker."""
     share = resources.memory_bytes // resources.workers
-    needed = unit_bytes(per_px, shape_yx)
+    needed = network_unit_bytes(per_px, shape_yx) if network else unit_bytes(per_px, shape_yx)
     if needed > share:
         raise MemoryBudgetError(
             f"{what}: a unit of {shape_yx[0]} x {shape_yx[1]} px needs {needed / 2**20:,.0f} MiB, each of "

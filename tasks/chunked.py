@@ -3,7 +3,6 @@
 import atexit
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -283,19 +282,3 @@ def _add_workers(cluster: Any, workers: int, gpus: int) -> None:
             mine = {"resources": {GPU: 1}, "env": {"CUDA_VISIBLE_DEVICES": str(number)}}
         cluster.new_spec = {**plain, "options": plain["options"] | mine}
         cluster.scale(number + 1)
-
-
-@dataclass
-class Throttle:
-    """Lets a listener through at most once in `seconds`, and always at the end."""
-
-    listener: Listener
-    seconds: float
-    last: float = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Pass the news on, or keep it."""
-        moment = time.monotonic()
-        if done == total or moment - self.last >= self.seconds:
-            self.last = moment
-            self.listener(done, total)

@@ -21,7 +21,8 @@ from tasks.models.networks import FLOW_SCALE
 from tasks.tiles import LabelTask, PlaneFacts
 
 MAPS = 3
-AT_ONCE = 8  # patches of a unit: what fills a GPU; on a CPU each is computed by itself all the same
+AT_ONCE = 8  # most patches of a unit: what fills a GPU; on a CPU each is computed by itself all the same
+UNITS_A_WORKER = 8  # at least, where there are so many patches: the last one to end is waited for
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class PatchUnit:
 
     @property
     def name(self) -> str:
-        """A name that is unique in the step."""
-        return ".".join(f"{number:06d}" for number in (*self.plane, *self.places[0]))
+        """A name that is unique in the step; units of another number of patches have others."""
+        return ".".join(f"{number:06d}" for number in (*self.plane, *self.places[0], len(self.places)))
 
 
 def diameters_unit(unit: PlaneUnit, *, work: LabelTask) -> Done:
@@ -85,16 +86,23 @@ def diameters_unit(unit: PlaneUnit, *, work: LabelTask) -> Done:
     return Done(find_diameters(_segmenter(work).network, picture).tolist(), {})
 
 
+def patches_at_once(patches: int, workers: int) -> int:
+    """Return how many patches a unit has, of so many in all planes together."""
+    return max(1, min(AT_ONCE, patches // (UNITS_A_WORKER * workers)))
+
+
 def patch_units(
-    patches: Patchwork, planes: Sequence[tuple[int, int]], facts: Sequence[PlaneFacts]
+    patches: Patchwork, planes: Sequence[tuple[int, int]], facts: Sequence[PlaneFacts], workers: int
 ) -> list[PatchUnit]:
     """Return the patches of all planes that are not even."""
-    groups = [tuple(patches.places[k : k + AT_ONCE]) for k in range(0, len(patches.places), AT_ONCE)]
+    places = patches.places
+    size = patches_at_once(len(places) * len(planes), workers)
+    groups = [tuple(places[k : k + size]) for k in range(0, len(places), size)]
     return [
-        PatchUnit(plane, known.grey, places)
+        PatchUnit(plane, known.grey, group)
         for plane, known in zip(planes, facts, strict=True)
         if known.grey is not None
-        for places in groups
+        for group in groups
     ]
 
 

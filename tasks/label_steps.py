@@ -156,7 +156,8 @@ def _ask_network(
     else:
         steps.work = replace(steps.work, diameter_px=segmenter.diameter_of([]))
     maps_array(steps.objects, steps.work, create=True)
-    steps.run("maps", maps_unit, patch_units(patches_of(steps.work), planes, facts), lambda _: None, gpu=True)
+    units = patch_units(patches_of(steps.work), planes, facts, steps.work.resources.workers)
+    steps.run("maps", maps_unit, units, lambda _: None, gpu=True)
 
 
 def facts_unit(unit: Region, *, work: LabelTask) -> Done:

@@ -140,10 +140,12 @@ def _check_budget(
 ) -> None:
     """Patches are shown to the network, tiles are labelled and their cells measured."""
     edges = [min(edge, settings.tile_px) + 2 * segmenter.halo_px for edge in image.shape[-2:]]
-    budget.check(f"segment {name}", budget.SEGMENT, edges, resources)
-    if isinstance(segmenter, NetworkSegmenter):
-        network = segmenter.network
-        budget.check(f"segment {name}", network.bytes_a_px, (network.patch_px,) * 2, resources)
+    if not isinstance(segmenter, NetworkSegmenter):
+        budget.check(f"segment {name}", budget.SEGMENT, edges, resources)
+        return
+    network = segmenter.network
+    for per_px, shape_yx in ((budget.SEGMENT, edges), (network.bytes_a_px, [network.patch_px] * 2)):
+        budget.check(f"segment {name}", per_px, shape_yx, resources, network=True)
 
 
 def _announce(objects: Objects, clean: Handle, made: Handle) -> None:

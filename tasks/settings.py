@@ -1,6 +1,5 @@
 """Settings: one model a stage, unknown keys forbidden, a sentence with unit and effect for each field."""
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -8,6 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from storage.errors import InputError, MissingInputError
+from tasks import machine
 from tasks.cluster_settings import ClusterSettings as ClusterSettings
 from tasks.compare_settings import CompareSettings as CompareSettings
 from tasks.extract_settings import CropAndPad as CropAndPad
@@ -51,6 +51,13 @@ class ReportSettings(Section):
     patches_per_cluster: int = Field(16, ge=1, le=100, description="Patches shown of each cluster.")
 
 
+ROOM_OF_A_WORKER = 3 * 2**29  # bytes: what the hungriest stage takes with its default settings
+
+
+def _usable_bytes() -> int:
+    return machine.memory_bytes() * 3 // 4
+
+
 class Resources(Section):
     """What the machine gives. Never part of a key: results do not depend on it."""
 
@@ -59,10 +66,14 @@ class Resources(Section):
         description="`local`: a Dask cluster of its own; `serial`: this process; or a scheduler's address.",
     )
     workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="Processes of the local cluster."
+        default_factory=lambda: max(1, min(machine.cores(), _usable_bytes() // ROOM_OF_A_WORKER)),
+        ge=1,
+        description="Processes of the local cluster; unless told, one a core that has 1.5 GiB to work in.",
     )
     memory_bytes: int = Field(
-        4 * 2**30, ge=2**28, description="Memory that all workers together may use, in bytes."
+        default_factory=_usable_bytes,
+        ge=2**28,
+        description="Memory that all workers together may use, in bytes; unless told, three quarters of it.",
     )
     acquisitions_at_once: int = Field(
         4, ge=1, description="Acquisitions whose stages are in progress together."

@@ -39,6 +39,7 @@ TWO = Resources(workers=2)
 ROUNDS = 2
 OF_BARE = 1.3
 TWO_WORKERS = 1.8
+SERIES = 4  # frames
 KEY = "photographed"
 
 
@@ -71,6 +72,10 @@ def run(frame: NDArray[np.float32], bare_s: dict[str, float]) -> None:
             verdict(f"stage / {name}", min(seconds[1:]) / taken, OF_BARE, most=True)
         two_workers(folder, clean, settings, ROUNDS)
         memory(folder, clean, settings)
+    with scratch_folder() as folder:  # as recordings are: a worker at its end has the next frame to do
+        clean = store_clean(folder, clean_yx.shape, lambda region: clean_yx[region.slices[-2:]], SERIES)
+        print(f"\n{SERIES} frames")
+        two_workers(folder, clean, settings, ROUNDS)
         chunked.close()
 
 
@@ -88,14 +93,16 @@ class Run:
         return max(self.workers_cpu_s / workers, shared)
 
 
-def store_clean(store: Path, shape_yx: tuple[int, int], pixels: Callable[[Region], NDArray[Any]]) -> Handle:
-    """Write a clean image of one plane, as preprocess does; `pixels` gives a shard, float32 in (0, 1]."""
+def store_clean(
+    store: Path, shape_yx: tuple[int, int], pixels: Callable[[Region], NDArray[Any]], frames: int = 1
+) -> Handle:
+    """Write a clean image, as preprocess does; `pixels` gives a shard, float32 in (0, 1]."""
     objects = open_store(str(store), create=True)
     extra = {"clean_to_raw": affine_to_raw(shape_yx, 0.0, False)}
     image = images.create_image(
         objects,
         layout.image_path("clean", KEY),
-        shape=(1, 1, 1, *shape_yx),
+        shape=(frames, 1, 1, *shape_yx),
         dtype="float32",
         metadata=ImageMetadata(KEY, (None, 0.5, 0.5), extra=extra),
         written={},
@@ -208,4 +215,4 @@ def counted_bytes(settings: SegmentSettings) -> int:
         budget.SEGMENT: settings.tile_px + 2 * segmenter.halo_px,
         network.bytes_a_px: network.patch_px,
     }
-    return max(budget.unit_bytes(per_px, (edge, edge)) for per_px, edge in edges.items())
+    return max(budget.network_unit_bytes(per_px, (edge, edge)) for per_px, edge in edges.items())

@@ -92,7 +92,7 @@ def test_the_patch_of_a_network_needs_memory_and_all_of_them_time(network, tmp_p
     one_gpu = planned(path, with_network(network, compute="local", workers=4))
     assert one_gpu["metrics"]["network_s"] == 8 * 3.0
     peak = planned(path, with_network(network | {"model": str(_wide(tmp_path))}))["metrics"]["peak_bytes"]
-    assert peak == budget.unit_bytes(wide.bytes_a_px, (wide.patch_px,) * 2)
+    assert peak == budget.network_unit_bytes(wide.bytes_a_px, (wide.patch_px,) * 2)
     assert planned(path)["metrics"]["network_s"] is None
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_would_not_fit_is_said(tmp_path):
     path = write_tiff(tmp_path / "a.tif", np.zeros((64, 64), np.uint16))
     roomy, tight = (
         planned(path, Settings(resources=Resources(workers=2, memory_bytes=memory)))
-        for memory in (2**31, 2**29)
+        for memory in (2**32, 2**29)
     )
     assert roomy["metrics"]["fits"] is True
     assert tight["metrics"]["fits"] is False

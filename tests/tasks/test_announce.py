@@ -1,4 +1,5 @@
 import logging
+import time
 
 import pytest
 
@@ -79,3 +80,20 @@ def test_a_warning_is_logged_as_chipcytes(caplog):
     assert [(one.name, one.levelname, one.message) for one in caplog.records] == [
         ("chipcyte", "WARNING", "mind the gap")
     ]
+
+
+def test_a_throttle_lets_through_the_first_and_the_last():
+    heard = []
+    throttle = announce.Throttle(lambda *news: heard.append(news), seconds=60)
+    for done in range(1, 6):
+        throttle(done, 5)
+    assert heard == [(1, 5), (5, 5)]
+
+
+def test_a_throttle_speaks_again_after_its_time():
+    heard = []
+    throttle = announce.Throttle(lambda *news: heard.append(news), seconds=0.01)
+    throttle(1, 9)
+    time.sleep(0.02)
+    throttle(2, 9)
+    assert heard == [(1, 9), (2, 9)]

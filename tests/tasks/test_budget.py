@@ -6,7 +6,10 @@ import pytest
 
 from storage.errors import MemoryBudgetError
 from tasks import budget
-from tasks.settings import Resources
+from tasks.models.network import NetworkSegmenter
+from tasks.models.networks import load_network
+from tasks.models.segmenter import DEFAULT
+from tasks.settings import Resources, SegmentSettings
 from tests.support import ROOT
 
 MEASURE = """
@@ -57,6 +60,29 @@ shape = images.open_image(objects, layout.image_path("clean", clean.key)).shape[
 print(json.dumps({"clean_px": shape[0] * shape[1], "peaks": {n: max(v) for n, v in peaks.items()}}))
 """
 
+WITH_NETWORK = """
+import sys
+from pathlib import Path
+import numpy as np, tifffile, torch
+from storage.objects import open_store
+from tasks.preprocess import preprocess
+from tasks.segment import segment
+from tasks.settings import SegmentSettings
+from tests.support import QUICK, SERIAL, ingested
+
+torch.set_num_threads(1)  # as a worker has
+folder = Path(sys.argv[1])
+y, x = np.mgrid[:1400, :1400]
+blobs = 3000 * (np.cos(y / 9) * np.cos(x / 11) > 0.6) + 400
+tifffile.imwrite(folder / "a.tif", np.random.default_rng(0).poisson(blobs).astype(np.uint16))
+objects = open_store(str(folder / "store"), create=True)
+clean = preprocess.fn(ingested(objects, folder / "a.tif"), objects.url, QUICK.preprocess, SERIAL)
+Path("/proc/self/clear_refs").write_text("5")
+segment.fn(clean, objects.url, SegmentSettings(), SERIAL)
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")))
+"""
+
 
 def test_a_unit_over_its_share_is_refused_with_the_numbers():
     resources = Resources(compute="serial", workers=2, memory_bytes=2**30)
@@ -82,17 +108,31 @@ def test_what_the_error_advises_helps():
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_units_take_no_more_than_is_promised(tmp_path):
     edge = 1536
-    answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(edge), str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout.splitlines()[-1])
+    found = json.loads(_told_by(MEASURE, str(edge), str(tmp_path)))
     clean_px, peaks = found["clean_px"], found["peaks"]
     assert peaks["copy_unit"] <= budget.INGEST * edge**2
     assert peaks["whole_unit"] <= budget.PREPROCESS * clean_px
     assert peaks["tile_unit"] <= budget.SEGMENT * min(clean_px, 1200**2)
     assert peaks["measure_unit"] <= budget.SEGMENT * min(clean_px, 1200**2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_a_worker_with_a_network_takes_no_more_than_is_promised(tmp_path):
+    """All of the process, since what torch takes is most of it."""
+    network = load_network(DEFAULT)
+    edge = SegmentSettings().tile_px + 2 * NetworkSegmenter(network).halo_px
+    promised = max(
+        budget.network_unit_bytes(budget.SEGMENT, (edge, edge)),
+        budget.network_unit_bytes(network.bytes_a_px, (network.patch_px, network.patch_px)),
+    )
+    assert promised / 2 < int(_told_by(WITH_NETWORK, str(tmp_path))) <= promised
+
+
+def _told_by(script: str, *arguments: str) -> str:
+    """Return the last line that a script prints in a process of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.splitlines()[-1]

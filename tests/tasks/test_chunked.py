@@ -1,5 +1,4 @@
 import os
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from storage.errors import ChipcyteError, FormatError
 from storage.objects import open_store
 from storage.progress import Done, Ledger
 from tasks import chunked
-from tasks.chunked import AT_ONCE, IN_FLIGHT, Throttle, run_units
+from tasks.chunked import AT_ONCE, IN_FLIGHT, run_units
 from tasks.settings import Resources
 from tests.support import SERIAL
 
@@ -227,20 +226,3 @@ def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(sto
             )
     finally:
         chunked.close()
-
-
-def test_a_throttle_lets_through_the_first_and_the_last():
-    heard = []
-    throttle = Throttle(lambda *news: heard.append(news), seconds=60)
-    for done in range(1, 6):
-        throttle(done, 5)
-    assert heard == [(1, 5), (5, 5)]
-
-
-def test_a_throttle_speaks_again_after_its_time():
-    heard = []
-    throttle = Throttle(lambda *news: heard.append(news), seconds=0.01)
-    throttle(1, 9)
-    time.sleep(0.02)
-    throttle(2, 9)
-    assert heard == [(1, 9), (2, 9)]
