@@ -16,7 +16,7 @@ from tasks.cluster import cluster
 from tasks.compare import Candidate, Comparison, compare, passes
 from tasks.embed import embed
 from tasks.settings import Settings, TrainSettings
-from tasks.stage import handle
+from tasks.stage import handle, parents_of
 from tasks.tracking import Tracking, deliver_if_any
 from tasks.tracking.champions import Champion, Version, challenge, find_champion, promote, rollback, versions
 from tasks.train import register_again, registry_name
@@ -112,13 +112,8 @@ def _candidate(
 ) -> Candidate:
     """Embed and cluster what the model was given, by the same settings as every other; mostly reused."""
     model = handle(objects, record)
-    patches = [
-        handle(objects, records.read(objects, one.kind, one.key))
-        for one in record.parents
-        if one.kind == "patches"
-    ]
     embedding = embed(
-        patches=patches,
+        patches=parents_of(objects, record, "patches"),
         model=model,
         store=objects.url,
         settings=settings.embed,

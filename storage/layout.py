@@ -55,6 +55,11 @@ def progress_folder(kind: str, key: str) -> str:
     return f"{PROGRESS}/{kind}/{key}"
 
 
+def cell_name(labels_key: str, name: str) -> str:
+    """Return the name of a cell in tables of several recordings: its own, after its labels' key."""
+    return f"{labels_key[:12]}-{name}"
+
+
 def owner(path: str) -> tuple[str, str] | None:
     """Return kind and key of the artifact that an object belongs to; None for what is no artifact's.
 

@@ -24,7 +24,7 @@ from tasks.kernels.score_intervals import Draws
 from tasks.kernels.scores import cluster_scores
 from tasks.scoring import best_first, chosen_score
 from tasks.settings import TrainSettings, question
-from tasks.stage import Handle, folder, handle
+from tasks.stage import Handle, folder, parents_of
 from tasks.tracking import Run, Tracking
 from tasks.train import alarms_of
 
@@ -134,12 +134,7 @@ def common_cells(
 
 def _held_out_cells(objects: Objects, model: Handle) -> pd.DataFrame:
     record = records.read(objects, "model", model.key)
-    patches = [
-        handle(objects, records.read(objects, "patches", one.key))
-        for one in record.parents
-        if one.kind == "patches"
-    ]
-    cells = read_cells(objects, patches)
+    cells = read_cells(objects, parents_of(objects, record, "patches"))
     return _named(cells[held_out(cells, TrainSettings.model_validate(record.settings))])
 
 

@@ -182,7 +182,7 @@ def _rows(said: _Said, image: OmeImage, known: pd.DataFrame | None, start: int, 
     for name, value in said.sample.model_dump().items():
         table[name] = value
     table["acquisition"] = labels.name
-    table.index = pd.Index([f"{labels.key[:12]}-{name}" for name in table.index])
+    table.index = pd.Index([layout.cell_name(labels.key, name) for name in table.index])
     table[TURN] = _turns(table, said.clean, settings)
     table["tile"] = _tiles(table, image)
     return table.sort_values(list(PLACE), kind="stable")

@@ -21,7 +21,6 @@ from tasks.kernels import pictures
 from tasks.kernels.pictures import style
 
 KINDS = ("raw", "clean", "labels", "clusters")
-SHORT_KEY = 12  # of the labels, before each cell's name, in tables of several recordings
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def cells_of(objects: Objects, sight: Sight) -> pd.DataFrame:
     if sight.clusters is not None:
         folder = layout.artifact_folder("clusters", sight.clusters.key)
         known = tables.read_table(objects, f"{folder}/cells.zarr").obs["cluster"]
-        names = [f"{sight.labels.key[:SHORT_KEY]}-{name}" for name in cells.index]
+        names = [layout.cell_name(sight.labels.key, name) for name in cells.index]
         cells["cluster"] = known.reindex(names).fillna(-1).to_numpy(np.int64)
     return cells
 

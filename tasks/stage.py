@@ -120,6 +120,13 @@ def handle(objects: Objects, record: Record, *, name: str = "", reused: bool = T
     )
 
 
+def parents_of(objects: Objects, record: Record, kind: str) -> list[Handle]:
+    """Return the artifacts of one kind that another was made from, in its order."""
+    return [
+        handle(objects, records.read(objects, kind, one.key)) for one in record.parents if one.kind == kind
+    ]
+
+
 def references(handles: Sequence[Handle]) -> tuple[Reference, ...]:
     """Return the names of artifacts as parents of another."""
     return tuple(Reference(kind=one.kind, key=one.key) for one in handles)
