@@ -16,6 +16,7 @@ BENCHMARKS = (
     "density",
     "extract",
     "ingest",
+    "loader",
     "memory",
     "mosaic",
     "overhead",
