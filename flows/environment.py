@@ -5,6 +5,7 @@ comes first in every process that will import them.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 DEFAULTS = {
@@ -18,6 +19,8 @@ DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # the names of the user's environment variables are nobody's business in a logged model
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    # more than three of them missed, and deployments/prefect.yaml says that the run is dead
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
     # a missing server is an error to report, not a reason to start a hidden one
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     # MLflow's own seven tries wait for more than two minutes before they say that nobody answers
@@ -55,7 +58,7 @@ def home_folder() -> Path:
 
 
 def prepare_environment(home: Path | None = None) -> None:
-    """Set the variables that keep Prefect, MLflow and their helpers local and quiet.
+    """Set the variables that keep Prefect, MLflow and their helpers local and quiet, and make the home.
 
     Call it before prefect or mlflow are imported. A variable that the user has set keeps its value.
 
@@ -65,6 +68,8 @@ def prepare_environment(home: Path | None = None) -> None:
         The folder of `home_folder` unless given; Prefect's own folder lies inside.
     """
     home = home or home_folder()
+    with suppress(OSError):  # who needs it says so; here Prefect alone would complain, at its import
+        home.mkdir(parents=True, exist_ok=True)
     wishes = {**DEFAULTS, "PREFECT_HOME": str(home / "prefect")}
     if "PREFECT_LOGGING_LEVEL" in os.environ:  # whoever chose a level wants to see those lines
         del wishes["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"]

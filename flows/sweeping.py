@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from flows.pipeline import process
 from storage import records
@@ -46,7 +44,7 @@ def sweep(
         acquisitions=acquisitions,
         until="extract",
     )
-    page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
+    page = announce.run_page()
     made = sweep_task(
         patches=found.stages["extract"],
         store=store,

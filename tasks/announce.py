@@ -16,6 +16,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from tasks.chunked import Listener
 
@@ -96,6 +98,11 @@ def image(key: str, png: Callable[[], bytes], description: str) -> None:
     if _within_a_run():
         url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
         create_image_artifact(image_url=url, key=key, description=description)
+
+
+def run_page() -> str:
+    """Return the page of the flow run that is going on; empty where none is, or its server has no page."""
+    return (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
 
 
 def warn(text: str) -> None:

@@ -10,7 +10,6 @@ from rich.table import Table
 from flows.cli import progress
 from flows.cli.common import Common, command, out
 from flows.cli.stages import NameOption, start_servers
-from flows.environment import home_folder
 from storage.errors import InputError
 
 
@@ -42,7 +41,6 @@ def compare(
         raise InputError("expected --rollback alone, found more; roll back first, then compare")
     called = name or Path(common.store.rstrip("/")).name
     settings = common.settings({"compare.by": by} if by else None)
-    home_folder().mkdir(parents=True, exist_ok=True)
     servers = start_servers()
     if rollback:
         _roll_back(common, called, servers.mlflow_url)

@@ -6,7 +6,6 @@ import typer
 
 from flows.cli.common import Common, command, err, out
 from flows.cli.stages import start_servers
-from flows.environment import home_folder
 
 
 @command
@@ -19,7 +18,6 @@ def deliver(common: Common) -> None:
     """
     from storage.objects import open_store
 
-    home_folder().mkdir(parents=True, exist_ok=True)
     objects = open_store(common.store)
     servers = start_servers()
     from tasks import tracking

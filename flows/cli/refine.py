@@ -9,7 +9,6 @@ from rich.table import Table
 from flows.cli import progress
 from flows.cli.common import Common, command, out
 from flows.cli.stages import start_servers
-from flows.environment import home_folder
 
 CHANGES = ("kept", "reshaped", "added", "removed")
 
@@ -193,7 +192,6 @@ def _settings(
 
 def _check(store: str, pairs: str | None, target: str | None) -> None:
     """Find wrong input before servers are started."""
-    home_folder().mkdir(parents=True, exist_ok=True)  # Prefect complains where it cannot put its profile
     from storage.objects import open_store
     from storage.pairs import find_pairs
     from tasks.networks import out_file
@@ -228,7 +226,6 @@ def refine_rollback(common: Common) -> None:
     """
     from storage.objects import open_store
 
-    home_folder().mkdir(parents=True, exist_ok=True)
     objects = open_store(common.store)
     servers = start_servers()
     from flows import refining

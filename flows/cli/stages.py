@@ -75,7 +75,6 @@ def _compute(common: Common, flow: str, name: str, **parameters: Any) -> dict[st
 
 def _check_inputs(common: Common, inputs: list[str], samples: Path | None) -> None:
     """Find wrong input before servers are started."""
-    home_folder().mkdir(parents=True, exist_ok=True)  # Prefect complains where it cannot put its profile
     from flows.inputs import find_inputs
     from storage.objects import normal_url, open_store
     from tasks.settings import Settings

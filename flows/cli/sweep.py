@@ -9,7 +9,6 @@ from rich.table import Table
 from flows.cli import progress
 from flows.cli.common import Common, command, out
 from flows.cli.stages import AcquisitionsOption, NameOption, start_servers
-from flows.environment import home_folder
 
 SHOWN = 20
 
@@ -44,7 +43,6 @@ def sweep(
     given: dict[str, Any] = {f"sweep.{key}": text.split(",") for key, text in lists.items() if text}
     given |= {f"sweep.{key}": value for key, value in (("trials", trials), ("by", by)) if value is not None}
     settings = common.settings(given)
-    home_folder().mkdir(parents=True, exist_ok=True)
     servers = start_servers()
     from flows import sweeping
     from tasks import chunked

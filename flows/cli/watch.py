@@ -8,7 +8,6 @@ from rich.table import Table
 
 from flows.cli.common import Common, command, err, out
 from flows.cli.stages import start_servers
-from flows.environment import home_folder
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A key or its first digits.")]
 
@@ -65,7 +64,6 @@ def _with_interval(settings: Any, interval_s: float) -> Any:
 
 def _check(inbox: str, store: str) -> None:
     """Find a wrong inbox or store before servers are started."""
-    home_folder().mkdir(parents=True, exist_ok=True)  # Prefect complains where it cannot put its profile
     from storage.inbox import open_inbox
     from storage.objects import open_store
 

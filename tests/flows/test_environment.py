@@ -41,6 +41,17 @@ def test_all_defaults_are_set_and_prefect_lives_in_the_home(tmp_path: Path) -> N
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "prefect")
 
 
+def test_the_home_is_there_before_prefect_looks_for_it(tmp_path: Path) -> None:
+    prepare_environment(tmp_path / "new" / "home")
+    assert (tmp_path / "new" / "home").is_dir()
+
+
+def test_a_home_that_cannot_be_made_is_not_yet_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    prepare_environment(tmp_path / "file" / "home")
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "file" / "home" / "prefect")
+
+
 @pytest.mark.parametrize("name", [*DEFAULTS, "PREFECT_HOME"])
 def test_the_user_wins(name: str, tmp_path: Path) -> None:
     os.environ[name] = "the user's"
