@@ -10,7 +10,7 @@ from flows.cli.export import export
 from flows.cli.refine import refine_app
 from flows.cli.reproduce import reproduce
 from flows.cli.segment import segment
-from flows.cli.servers import down, status, up
+from flows.cli.servers import down, logs, status, up
 from flows.cli.stages import HELP, ingest, run, simulate, stage_command
 from flows.cli.store import list_records, plan, show
 from flows.cli.sweep import sweep
@@ -54,6 +54,7 @@ app.add_typer(quarantine_app, name="quarantine", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=SERVERS)(up)
 app.command(rich_help_panel=SERVERS)(down)
 app.command(rich_help_panel=SERVERS)(status)
+app.command(rich_help_panel=SERVERS)(logs)
 
 
 def main() -> None:

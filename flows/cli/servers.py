@@ -1,12 +1,15 @@
-"""The commands for the embedded servers: up, down, status."""
+"""The commands for the group on this machine: up, down, status, logs."""
 
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from flows.cli.common import Common, command, out
+from flows.environment import home_folder
 
 PortOption = Annotated[int | None, typer.Option(help="Its port; the usual one, or the next free.")]
 
@@ -14,37 +17,81 @@ PortOption = Annotated[int | None, typer.Option(help="Its port; the usual one, o
 @command
 def up(
     common: Common,
+    inbox: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CHIPCYTE_INBOX",
+            help="Folder or s3://bucket/prefix: run a worker, too, and the schedules that take what arrives.",
+        ),
+    ] = None,
+    deployments: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Schedules of your own instead.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, and stop everything when ended: for systemd.")
+    ] = False,
     prefect_port: PortOption = None,
     mlflow_port: PortOption = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on, such as 0.0.0.0; 127.0.0.1 unless given.")
     ] = None,
 ) -> None:
-    """Start the Prefect and MLflow servers, or find those that run.
+    """Start the Prefect and MLflow servers, or find those that run; with an inbox also what runs by itself.
 
-    They listen on this machine alone. On any other address both ask for the user `chipcyte` and the
+    A supervisor starts again whatever part dies, until `chipcyte down`. After a restart of the machine the
+    same command brings everything back.
+
+    The servers listen on this machine alone. On any other address both ask for the user `chipcyte` and the
     password in the variable CHIPCYTE_PASSWORD, which every later command needs as well. They speak plain
     HTTP: where the network cannot be trusted, put a proxy with TLS before them.
 
-    Example: chipcyte up --prefect-port 4300
+    Example: chipcyte up
+
+    Example: chipcyte up --inbox /data/inbox --store /data/store --config lab.toml
 
     Example: CHIPCYTE_PASSWORD="$(cat ~/.chipcyte-password)" chipcyte up --host 0.0.0.0
     """
     from flows import services
-    from flows.environment import home_folder
 
-    servers = services.up(home_folder(), prefect_port, mlflow_port, host)
-    found = {
+    home = home_folder()
+    settings = common.settings()
+    servers = services.up(home, prefect_port, mlflow_port, host)
+    started = sum(servers.started.values())
+    schedules: list[str] = []
+    if inbox is not None:
+        services.connect(servers)
+        schedules = _deploy(common, inbox, servers.mlflow_url, deployments, settings)
+        started += services.start_worker(home)
+    found = _found(servers, started, schedules) | {"uri": str(home)}
+    common.show(found, lambda: _print_servers(found))
+    if foreground:
+        services.stay(home)
+
+
+def _found(servers: Any, started: int, schedules: list[str]) -> dict[str, Any]:
+    return {
         "key": None,
-        "uri": str(home_folder()),
-        "counts": {"started": sum(servers.started.values())},
+        "counts": {"started": started},
         "metrics": {},
-        "reused": not any(servers.started.values()),
+        "reused": started == 0,
         "prefect_url": servers.prefect_ui_url,
         "mlflow_url": servers.mlflow_url,
+        "deployments": schedules,
         "notes": list(servers.notes),
     }
-    common.show(found, lambda: _print_servers(found))
+
+
+def _deploy(common: Common, inbox: str, tracking_uri: str, file: Path | None, settings: Any) -> list[str]:
+    from flows.deploying import deploy, own_file
+    from storage.inbox import open_inbox
+    from storage.objects import open_store
+
+    values = {
+        "CHIPCYTE_INBOX": open_inbox(inbox).url,
+        "CHIPCYTE_STORE": open_store(common.store, create=True).url,
+        "MLFLOW_TRACKING_URI": tracking_uri,
+    }
+    return deploy(file or own_file(), values, settings.model_dump(mode="json", exclude_unset=True))
 
 
 def _print_servers(found: dict[str, Any]) -> None:
@@ -52,16 +99,17 @@ def _print_servers(found: dict[str, Any]) -> None:
         out.print(note, markup=False, soft_wrap=True)
     out.print("already running" if found["reused"] else "started")
     out.print(f"Prefect  {found['prefect_url']}\nMLflow   {found['mlflow_url']}", soft_wrap=True)
+    if found["deployments"]:
+        out.print(f"runs by itself: {', '.join(found['deployments'])}", soft_wrap=True)
 
 
 @command
 def down(common: Common) -> None:
-    """Stop the Prefect and MLflow servers that chipcyte started. Nothing they stored is lost.
+    """Stop the servers, the worker and its runs. Nothing they stored is lost.
 
     Example: chipcyte down
     """
     from flows import services
-    from flows.environment import home_folder
 
     stopped = services.down(home_folder())
     found = {
@@ -76,16 +124,62 @@ def down(common: Common) -> None:
 
 
 @command
+def logs(
+    common: Common,
+    part: Annotated[
+        str | None, typer.Argument(help="prefect, mlflow, worker or supervisor; all unless given.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of each, the last.")] = 20,
+) -> None:
+    """Show what the servers, the worker with its runs, and the supervisor wrote.
+
+    Example: chipcyte logs worker -f
+    """
+    from flows.services import logs as written
+
+    files = _log_files(part)
+    last = {name: written.last_lines(log, lines) for name, log in files.items()}
+    found = {
+        "key": None,
+        "uri": str(home_folder() / "logs"),
+        "counts": {name: len(texts) for name, texts in last.items()},
+        "metrics": {},
+        "reused": True,
+        "lines": last,
+    }
+    common.show(found, lambda: _print_logs(last))
+    for name, line in written.follow(files) if follow else ():
+        _print_logs({name: [line]}, several=len(files) > 1)
+
+
+def _log_files(part: str | None) -> dict[str, Path]:
+    from flows.services.lifecycle import log_files
+    from storage.errors import InputError
+
+    every = log_files(home_folder())
+    if part is not None and part not in every:
+        raise InputError(f"expected one of {', '.join(every)}, found {part!r}")
+    return every if part is None else {part: every[part]}
+
+
+def _print_logs(last: dict[str, list[str]], *, several: bool | None = None) -> None:
+    several = len(last) > 1 if several is None else several
+    for name, texts in last.items():
+        for text in texts:
+            out.print(f"{name + ' | ' if several else ''}{text}", markup=False, soft_wrap=True)
+
+
+@command
 def status(common: Common) -> None:
     """Show the servers, the computing device, the versions and the store.
 
     Example: chipcyte status --store /data/store
     """
     from flows import services
-    from flows.environment import home_folder
     from storage import records
 
-    servers = services.status(home_folder())
+    parts = services.status(home_folder())
     found: dict[str, Any] = {
         "key": None,
         "uri": None,
@@ -94,8 +188,16 @@ def status(common: Common) -> None:
         "reused": True,
         "home": str(home_folder()),
         "servers": [
-            {"name": one.name, "state": one.state, "url": one.url, "memory_bytes": one.resident_bytes}
-            for one in servers
+            {
+                "name": one.name,
+                "state": one.state,
+                "url": one.url,
+                "memory_bytes": one.resident_bytes,
+                "since": _moment(one.since_s),
+                "restarts": one.restarts,
+                "log": str(one.log),
+            }
+            for one in parts
         ],
         "device": _device(),
         "versions": {"python": sys.version.split()[0], **dict(records.software_versions())},
@@ -103,6 +205,10 @@ def status(common: Common) -> None:
     }
     found["uri"], found["counts"] = found["store"]["uri"], found["store"]["counts"]
     common.show(found, lambda: _print_status(found))
+
+
+def _moment(since_s: float) -> str:
+    return datetime.fromtimestamp(since_s).astimezone().isoformat(timespec="seconds") if since_s else ""
 
 
 def _device() -> str:
@@ -131,7 +237,9 @@ def _print_status(found: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     for one in found["servers"]:
         memory = f"{one['memory_bytes'] / 2**20:.0f} MiB" if one["memory_bytes"] else ""
-        table.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory)
+        since = f"since {one['since']}" if one["since"] else ""
+        again = f"started again {one['restarts']} times" if one["restarts"] else ""
+        table.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
     table.add_row("[bold]home[/]", found["home"])
     table.add_row("[bold]device[/]", found["device"])
     store = found["store"]

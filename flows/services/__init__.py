@@ -1,5 +1,6 @@
-"""The embedded servers: Prefect and MLflow on 127.0.0.1, outliving the command that started them."""
+"""The group on this machine: Prefect's and MLflow's servers, a worker, and the supervisor that keeps them."""
 
-from flows.services.lifecycle import Servers, ServerStatus, connect, down, status, up
+from flows.services.addresses import Servers, connect
+from flows.services.lifecycle import PartStatus, down, start_worker, status, stay, up
 
-__all__ = ["ServerStatus", "Servers", "connect", "down", "status", "up"]
+__all__ = ["PartStatus", "Servers", "connect", "down", "start_worker", "status", "stay", "up"]

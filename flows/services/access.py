@@ -70,6 +70,11 @@ def chosen_access(host: str) -> Access:
     return Access(host, password)
 
 
+def access_of(*, host: str, protected: bool) -> Access:
+    """Return the access to a server as it was when it was started, with the password of the environment."""
+    return Access(host, os.environ.get(PASSWORD, "") if protected else "")
+
+
 def without_secrets(user: Mapping[str, str]) -> dict[str, str]:
     """Return the user's variables without the password and what clients know of it: no server inherits it."""
     return {name: value for name, value in user.items() if name not in (PASSWORD, *_CLIENTS)}
@@ -118,8 +123,12 @@ def write_users(access: Access, folder: Path) -> None:
     (folder / "users.ini").chmod(0o600)
 
 
+def client_secrets(password: str) -> dict[str, str]:
+    """Return the variables by which Prefect's and MLflow's clients send the password."""
+    values = (f"{USER}:{password}", USER, password)
+    return dict(zip(_CLIENTS, values, strict=True)) if password else {}
+
+
 def tell_clients(access: Access) -> None:
     """Let Prefect's and MLflow's clients in this process and its children send the password."""
-    if access.password:
-        values = (f"{USER}:{access.password}", USER, access.password)
-        os.environ.update(zip(_CLIENTS, values, strict=True))
+    os.environ.update(client_secrets(access.password))

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +12,13 @@ from urllib.request import url2pathname
 
 from sqlalchemy.engine import URL, make_url
 
-from flows.services.recipes import MLFLOW, PREFECT, Recipe
+from flows.services.recipes import MLFLOW, Recipe
 from storage.errors import ChipcyteError, FormatError, InputError
 
 SQLITE, POSTGRES = ".db", ".dump"
+PATIENCE_S = 60.0
+WORTH_IT = 4
+"""Of how many pages one must be free for a vacuum to pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +50,17 @@ class Database:
 
 def database(recipe: Recipe, home: Path) -> Database:
     """Return the database that a server of this home uses, or would use if it were started now."""
+    settings = recipe.full_environment(home, 0, os.environ)
     if recipe.name == MLFLOW.name:
-        return Database(recipe.name, _option(recipe, home, "--backend-store-uri"))
-    settings = PREFECT.full_environment(home, 0, os.environ)
+        return Database(recipe.name, settings["MLFLOW_BACKEND_STORE_URI"])
     newer = settings.get("PREFECT_SERVER_DATABASE_CONNECTION_URL")
     return Database(recipe.name, newer or settings["PREFECT_API_DATABASE_CONNECTION_URL"])
 
 
 def artifacts_folder(home: Path) -> Path | None:
     """Return the folder of MLflow's artifacts; None if they lie elsewhere than on this machine."""
-    place = urlsplit(_option(MLFLOW, home, "--artifacts-destination"))
+    place = urlsplit(MLFLOW.full_environment(home, 0, os.environ)["MLFLOW_ARTIFACTS_DESTINATION"])
     return Path(url2pathname(place.path)) if place.scheme in ("", "file") else None
-
-
-def _option(recipe: Recipe, home: Path, flag: str) -> str:
-    words = recipe.full_command(home, 0)
-    return words[words.index(flag) + 1]
 
 
 def dump(one: Database, folder: Path) -> Path | None:
@@ -88,13 +86,40 @@ def dump(one: Database, folder: Path) -> Path | None:
 def _copy_sqlite(source: Path, target: Path) -> None:
     """Copy by SQLite's online backup, in one step: of several, each writer would make it start anew."""
     try:
-        reader = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)
+        reader = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=PATIENCE_S)
         with closing(reader) as reading, closing(sqlite3.connect(target)) as writing:
             reading.backup(writing)
             writing.execute("PRAGMA journal_mode = DELETE")  # one file; the server sets its own anew
         check_sqlite(target)
     except sqlite3.Error as error:
         raise ChipcyteError(f"could not copy the database {source}: {error}") from error
+
+
+def compact(one: Database) -> int:
+    """Give back the room of deleted rows, if that is a quarter of a SQLite database; writers wait meanwhile.
+
+    PostgreSQL does so by itself.
+
+    Returns
+    -------
+    int
+        By how many bytes the file shrank.
+    """
+    if one.file is None or not one.file.is_file():
+        return 0
+    before = one.file.stat().st_size
+    with closing(sqlite3.connect(one.file, timeout=PATIENCE_S, isolation_level=None)) as rows:
+        pages, free = _number(rows, "page_count"), _number(rows, "freelist_count")
+        with suppress(sqlite3.OperationalError):  # others are busy with it: the next time will do
+            if free * WORTH_IT >= max(pages, WORTH_IT):
+                rows.execute("VACUUM")
+                rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return max(0, before - one.file.stat().st_size)
+
+
+def _number(rows: sqlite3.Connection, what: str) -> int:
+    found: int = rows.execute(f"PRAGMA {what}").fetchone()[0]
+    return found
 
 
 def check_sqlite(path: Path) -> None:

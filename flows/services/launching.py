@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from flows.services import ports, processes
+from flows.services import logs, ports, processes
 from flows.services.access import Access, write_users
 from flows.services.recipes import LOCAL, MLFLOW, Recipe
 from flows.services.records import ServerRecord
@@ -38,13 +39,18 @@ class Launch:
         return self.record.url + self.recipe.health_path
 
 
-def launch(recipe: Recipe, home: Path, port: int, access: Access = LOCAL) -> Launch:
-    """Start one server; returns at once."""
+def launch(
+    recipe: Recipe,
+    home: Path,
+    port: int,
+    access: Access = LOCAL,
+    user: Mapping[str, str] | None = None,
+) -> Launch:
+    """Start one part, in the environment `user` or that of this process; returns at once."""
     recipe.folder(home).mkdir(parents=True, exist_ok=True)
-    recipe.log(home).parent.mkdir(parents=True, exist_ok=True)
     if recipe.name == MLFLOW.name:
         write_users(access, recipe.folder(home))
-    environment = recipe.full_environment(home, port, os.environ, access)
+    environment = recipe.full_environment(home, port, os.environ if user is None else user, access)
     process = processes.spawn(
         recipe.full_command(home, port, access),
         environment={**environment, processes.MARK: processes.mark(home, recipe.name)},
@@ -105,5 +111,4 @@ def _failure(one: Launch, home: Path, found: str) -> str:
 
 def last_lines(log: Path, count: int = SHOWN_LOG_LINES) -> str:
     """The end of a log, indented; says so if it is empty."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "\n".join(f"    {line}" for line in lines[-count:]) or "    (nothing)"
+    return "\n".join(f"    {line}" for line in logs.last_lines(log, count)) or "    (nothing)"

@@ -1,6 +1,7 @@
-"""`up`, `down`, `status` and `connect`: what the command line and the flows ask of the embedded servers."""
+"""`up`, `down`, `status`: what the command line and the flows ask of the group on this machine."""
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,63 +9,45 @@ from pathlib import Path
 
 from flows.services import ports, processes
 from flows.services.access import PASSWORD, Access, chosen_access, tell_clients
+from flows.services.addresses import (
+    Servers,
+    client_environment,
+    given_address,
+    given_addresses,
+    servers_of,
+)
 from flows.services.launching import Launch, LostPortError, launch, wait_until_well
-from flows.services.recipes import MLFLOW, PREFECT, RECIPES, Recipe
+from flows.services.recipes import LOCAL, MLFLOW, PARTS, PREFECT, RECIPES, WORKER, Recipe
 from flows.services.records import ServerRecord, locked, read_records, write_records
+from flows.services.supervising import SUPERVISOR, dismiss, employ, enlist, log_file, supervise
 from storage.errors import InputError
-
-CONNECTED = "CHIPCYTE_CONNECTED_"
-"""Prefix of the variables that tell an address which `connect` set from one that the user set."""
-
 
 Wanted = Mapping[str, int | None]
 """Port the user asked for, by server name; None leaves the choice to chipcyte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
-    """The two servers in use.
-
-    Attributes
-    ----------
-    prefect_url
-        Address of Prefect's API, for `PREFECT_API_URL`.
-    prefect_ui_url, mlflow_url
-        Pages for a browser; MLflow's is also its tracking URI.
-    started
-        By name (`prefect`, `mlflow`), whether this call started it.
-    given
-        By name, whether the user named a server of their own, which chipcyte neither starts nor stops.
-    notes
-        Sentences the user should read, such as another port than the usual one.
-    """
-
-    prefect_url: str
-    prefect_ui_url: str
-    mlflow_url: str
-    started: Mapping[str, bool]
-    given: Mapping[str, bool]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """How one server is.
+class PartStatus:
+    """How one part of the group is.
 
     Attributes
     ----------
     name
-        `prefect` or `mlflow`.
+        `prefect`, `mlflow`, `worker` or `supervisor`.
     state
         `running`, `silent` (its process lives but does not answer), `stopped`, or `given` by the user.
     url
-        Its page, or the address the user gave; empty if stopped.
+        Its page, or the address the user gave; empty if stopped, and for the supervisor.
     pid
         Its first process; 0 if there is none.
     resident_bytes
         Memory of its processes that lies in RAM.
     log
         The file with its output.
+    since_s
+        When its first process was created, in seconds since 1970; 0 if there is none.
+    restarts
+        How often the supervisor has started it again.
     """
 
     name: str
@@ -73,23 +56,25 @@ class ServerStatus:
     pid: int
     resident_bytes: int
     log: Path
+    since_s: float = 0.0
+    restarts: int = 0
 
 
 def up(
     home: Path, prefect_port: int | None = None, mlflow_port: int | None = None, host: str | None = None
 ) -> Servers:
-    """Make sure that both servers run, and start what does not.
+    """Make sure that both servers run and are supervised, and start what is not.
 
     A server of this home answers and runs in this Python environment: it is reused. Otherwise what is left of
-    it is ended and a new one started. `PREFECT_API_URL` and `MLFLOW_TRACKING_URI`, set by the user, name
-    servers that are used instead.
+    it is ended and a new one started, at the same port if that is free. `PREFECT_API_URL` and
+    `MLFLOW_TRACKING_URI`, set by the user, name servers that are used instead.
 
     Parameters
     ----------
     home
         Folder of databases, logs and state; made if missing.
     prefect_port, mlflow_port
-        Ports; None takes 4200 and 5000, or the next free ones.
+        Ports; None takes those before, or 4200 and 5000, or the next free ones.
     host
         Address that new servers listen on; None takes that of those that ran, or 127.0.0.1. On any other than
         127.0.0.1 a password is asked for, and on that too if `CHIPCYTE_PASSWORD` is set.
@@ -104,58 +89,104 @@ def up(
     home.mkdir(parents=True, exist_ok=True)
     home = home.resolve()
     wanted = {PREFECT.name: prefect_port, MLFLOW.name: mlflow_port}
-    given = {recipe.name: address for recipe in RECIPES if (address := _given_address(recipe))}
-    own = [recipe for recipe in RECIPES if recipe.name not in given]
+    own = [recipe for recipe in RECIPES if given_address(recipe) is None]
     with locked(home):
         records = read_records(home)
+        before = dict(records)
         access = _access(host, [records[one.name] for one in own if one.name in records])
         missing = [one for one in own if not _reusable(one, records.get(one.name), wanted[one.name], access)]
         notes = _start_once_more_if_unlucky(missing, home, wanted, records, access)
-    if own:
-        tell_clients(access)
-    return _servers(given, records, started={recipe.name for recipe in missing}, notes=notes)
+        if any(_moved(before.get(one.name), records[one.name]) for one in missing):
+            # it is started again, and asks the new ones
+            processes.stop(home, WORKER.name, records.get(WORKER.name))
+        if own:
+            tell_clients(access)
+            employ(home, records, anew=bool(missing))
+    return servers_of(records, started={recipe.name for recipe in missing}, notes=tuple(notes))
+
+
+def start_worker(home: Path) -> bool:
+    """Make sure that a worker runs, asks the servers of `up` for work, and is supervised.
+
+    Returns
+    -------
+    bool
+        Whether this call started it.
+
+    Raises
+    ------
+    ChipcyteError
+        If it does not come up within two minutes; with the end of its log.
+    """
+    home = home.resolve()
+    with locked(home):
+        records = read_records(home)
+        if _reusable(WORKER, records.get(WORKER.name), None, LOCAL):
+            return False
+        clients = client_environment(servers_of(records), os.environ.get(PASSWORD, ""))
+        _start([WORKER], home, {WORKER.name: None}, records, LOCAL, {**os.environ, **clients})
+        employ(home, records, anew=True)
+    return True
 
 
 def down(home: Path) -> list[str]:
-    """Stop the servers of this home.
+    """Stop the group of this home: the supervisor first, the servers last.
 
     Returns
     -------
     list of str
-        Names of those that ran.
+        Names of the servers and the worker that ran.
     """
     if not home.is_dir():
         return []
     home = home.resolve()
+    dismiss(home, read_records(home))  # it may hold the lock while it waits for a server
     with locked(home):
         records = read_records(home)
-        stopped = [one.name for one in RECIPES if processes.stop(home, one.name, records.get(one.name))]
+        if SUPERVISOR in records and processes.leader(records[SUPERVISOR]):  # `up` was quicker
+            dismiss(home, records)
+        # Runs say that they were stopped while there is somebody to hear it.
+        ran = {one.name for one in reversed(PARTS) if processes.stop(home, one.name, records.get(one.name))}
         write_records(home, {})
-    return stopped
+    return [one.name for one in PARTS if one.name in ran]
 
 
-def status(home: Path) -> list[ServerStatus]:
-    """How both servers are; changes nothing."""
+def stay(home: Path) -> None:
+    """Supervise the group from this process until it is told to end, or `down` is called; then stop it."""
+    home = home.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with locked(home):
+            records = read_records(home)
+            dismiss(home, records)
+            enlist(home, records, os.getpid())
+        supervise(home)
+    finally:
+        down(home)
+
+
+def status(home: Path) -> list[PartStatus]:
+    """How both servers are, and the worker and the supervisor where there should be one; changes nothing."""
     home = home.resolve()
     records = read_records(home)
-    return [_status(recipe, home, records.get(recipe.name)) for recipe in RECIPES]
+    parts = [_status(one, home, records.get(one.name)) for one in RECIPES]
+    if WORKER.name in records:
+        parts.append(_status(WORKER, home, records[WORKER.name]))
+    if SUPERVISOR in records:
+        record = records[SUPERVISOR]
+        state = "running" if processes.leader(record) else "stopped"
+        parts.append(_running(record, state, log_file(home)))
+    return parts
 
 
-def connect(servers: Servers) -> None:
-    """Point Prefect's and MLflow's clients in this process and its children at the servers."""
-    for recipe, address in ((PREFECT, servers.prefect_url), (MLFLOW, servers.mlflow_url)):
-        os.environ[recipe.address_variable] = address
-        if not servers.given[recipe.name]:
-            os.environ[CONNECTED + recipe.name.upper()] = address
-    if "prefect" in sys.modules:  # it read its settings when it was imported
-        from prefect.context import refresh_global_settings_context
-
-        refresh_global_settings_context()
+def log_files(home: Path) -> dict[str, Path]:
+    """Return the log of every part by its name."""
+    return {**{one.name: one.log(home) for one in PARTS}, SUPERVISOR: log_file(home)}
 
 
-def _given_address(recipe: Recipe) -> str | None:
-    address = os.environ.get(recipe.address_variable)
-    return address if address != os.environ.get(CONNECTED + recipe.name.upper()) else None
+def _moved(before: ServerRecord | None, after: ServerRecord) -> bool:
+    """Whether clients that knew a server as it was do not find it any more."""
+    return before is not None and (before.url, before.protected) != (after.url, after.protected)
 
 
 def _access(host: str | None, records: list[ServerRecord]) -> Access:
@@ -194,22 +225,30 @@ def _start_once_more_if_unlucky(
 ) -> list[str]:
     """Start servers; two homes that start at one moment choose the same free port, and one of them loses."""
     try:
-        return _start(recipes, home, wanted, records, access)
+        return _start(recipes, home, wanted, records, access, os.environ)
     except LostPortError:
-        return _start(recipes, home, wanted, records, access)
+        return _start(recipes, home, wanted, records, access, os.environ)
 
 
 def _start(
-    recipes: list[Recipe], home: Path, wanted: Wanted, records: dict[str, ServerRecord], access: Access
+    recipes: list[Recipe],
+    home: Path,
+    wanted: Wanted,
+    records: dict[str, ServerRecord],
+    access: Access,
+    user: Mapping[str, str],
 ) -> list[str]:
-    """Start servers, write their records into `records` and the state file, and return notes."""
+    """Start parts, write their records into `records` and the state file, and return notes."""
+    usual = {one.name: one.default_port for one in recipes}
     for recipe in recipes:
-        processes.stop(home, recipe.name, records.pop(recipe.name, None))
-    chosen, notes = _choose_ports(recipes, wanted, access.host)
+        record = records.pop(recipe.name, None)
+        processes.stop(home, recipe.name, record)
+        usual[recipe.name] = record.port if record else recipe.default_port
+    chosen, notes = _choose_ports(usual, wanted, access.host)
     launches: list[Launch] = []
     try:
         for recipe in recipes:
-            launches.append(launch(recipe, home, chosen[recipe.name], access))
+            launches.append(launch(recipe, home, chosen[recipe.name], access, user))
             records[recipe.name] = launches[-1].record
             write_records(home, records)
         wait_until_well(launches, home)
@@ -221,43 +260,35 @@ def _start(
     return notes
 
 
-def _choose_ports(recipes: list[Recipe], wanted: Wanted, host: str) -> tuple[dict[str, int], list[str]]:
-    asked = {recipe.name: port for recipe in recipes if (port := wanted[recipe.name]) is not None}
+def _choose_ports(usual: Mapping[str, int], wanted: Wanted, host: str) -> tuple[dict[str, int], list[str]]:
+    """Return a port for each part: that asked for, or the usual one, or the next free."""
+    asked = {name: port for name in usual if (port := wanted[name]) is not None}
     if len(set(asked.values())) < len(asked):
         raise InputError(f"expected two different ports, found {asked} for the servers; change one of them")
     chosen = {name: ports.demand(port, name, host) for name, port in asked.items()}
     notes = []
-    for recipe in recipes:
-        if recipe.name in chosen:
+    for name, default in usual.items():
+        if name in chosen:
             continue
-        port = chosen[recipe.name] = ports.first_free(recipe.default_port, chosen.values(), host)
-        if port != recipe.default_port:
-            taken = f"{recipe.default_port}{ports.holder(recipe.default_port)}"
-            notes.append(f"port {taken} is in use, so the {recipe.name} server listens on {port}")
+        port = chosen[name] = ports.first_free(default, chosen.values(), host)
+        if port != default:
+            taken = f"{default}{ports.holder(default)}"
+            notes.append(f"port {taken} is in use, so the {name} server listens on {port}")
     return chosen, notes
 
 
-def _servers(
-    given: Mapping[str, str], records: Mapping[str, ServerRecord], *, started: set[str], notes: list[str]
-) -> Servers:
-    api_url = given.get(PREFECT.name) or f"{records[PREFECT.name].url}/api"
-    page = os.environ.get("PREFECT_UI_URL") if PREFECT.name in given else None
-    return Servers(
-        prefect_url=api_url,
-        prefect_ui_url=page or api_url.removesuffix("/").removesuffix("/api"),
-        mlflow_url=given.get(MLFLOW.name) or records[MLFLOW.name].url,
-        started={recipe.name: recipe.name in started for recipe in RECIPES},
-        given={recipe.name: recipe.name in given for recipe in RECIPES},
-        notes=tuple(notes),
-    )
-
-
-def _status(recipe: Recipe, home: Path, record: ServerRecord | None) -> ServerStatus:
+def _status(recipe: Recipe, home: Path, record: ServerRecord | None) -> PartStatus:
     log = recipe.log(home)
-    if address := _given_address(recipe):
-        return ServerStatus(recipe.name, "given", address, 0, 0, log)
+    if address := given_addresses().get(recipe.name):
+        return PartStatus(recipe.name, "given", address, 0, 0, log)
     if record is None or processes.leader(record) is None:
-        return ServerStatus(recipe.name, "stopped", "", 0, 0, log)
+        return PartStatus(recipe.name, "stopped", "", 0, 0, log, restarts=record.restarts if record else 0)
     well = processes.answers(record, record.url + recipe.health_path)
-    state = "running" if well else "silent"
-    return ServerStatus(recipe.name, state, record.url, record.pid, processes.resident_bytes(record), log)
+    return _running(record, "running" if well else "silent", log)
+
+
+def _running(record: ServerRecord, state: str, log: Path) -> PartStatus:
+    memory_bytes = processes.resident_bytes(record)
+    return PartStatus(
+        record.name, state, record.url, record.pid, memory_bytes, log, record.created_s, record.restarts
+    )

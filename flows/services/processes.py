@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from flows.services import ports
+from flows.services import logs, ports
 from flows.services.records import ServerRecord
 
 MARK = "CHIPCYTE_SERVER"
-"""Variable in the environment of every process of a server; finds those whose parent was killed."""
+"""Variable in the environment of every process of a part; finds those whose parent was killed."""
 
 GRACE_S = 10.0
 PORT_GRACE_S = 2.0
@@ -40,10 +40,10 @@ def network_number() -> int:
 def spawn(
     command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that survives this one and holds none of its pipes; its output goes to `log`."""
-    if log.exists():
-        log.replace(log.with_suffix(".old.log"))
-    with log.open("wb") as output:
+    """Start a process that survives this one and holds none of its pipes; its output is added to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logs.bound(log)
+    with log.open("ab") as output:
         return subprocess.Popen(
             command,
             env=dict(environment),
@@ -67,16 +67,35 @@ def leader(record: ServerRecord) -> psutil.Process | None:
 
 def answers(record: ServerRecord, health_url: str) -> bool:
     """Whether the recorded process itself listens on its port, in this network, and says it is well."""
-    process = leader(record)
-    if process is None or record.network != network_number():
+    members = family(record)
+    if not members or record.network != network_number():
         return False
-    return _listens(process, record.port) and _healthy(health_url)
+    return _listens(members, record.port) and _healthy(health_url)
 
 
-def _listens(process: psutil.Process, port: int) -> bool:
+def family(record: ServerRecord) -> list[psutil.Process]:
+    """The recorded process and its descendants, but for those of other parts, which a supervisor starts."""
+    first = leader(record)
+    if first is None:
+        return []
     try:
-        family = [process, *process.children(recursive=True)]
-        found = [socket for member in family for socket in member.net_connections(kind="tcp")]
+        below = first.children(recursive=True)
+    except psutil.Error:
+        return [first]
+    return [first, *(one for one in below if _mark_of(one) in ("", _mark_of(first)))]
+
+
+def _mark_of(process: psutil.Process) -> str:
+    """The mark of a process; empty if it has none, or is another user's, or has just ended."""
+    try:
+        return process.environ().get(MARK, "")
+    except (psutil.Error, OSError):
+        return ""
+
+
+def _listens(members: Sequence[psutil.Process], port: int) -> bool:
+    try:
+        found = [socket for member in members for socket in member.net_connections(kind="tcp")]
     except psutil.AccessDenied:
         return True  # some systems hide sockets; then the health check alone decides
     except psutil.Error:
@@ -105,21 +124,18 @@ def stop(home: Path, name: str, record: ServerRecord | None) -> bool:
         Whether there was anything to end.
     """
     members = set(_marked(mark(home, name)))
-    if record is not None and (first := leader(record)) is not None:
-        members |= {first, *first.children(recursive=True)}
-    _end(members)
     if record is not None:
+        members |= set(family(record))
+    _end(members)
+    if record is not None and record.port:
         _await_free(record)
     return bool(members)
 
 
 def resident_bytes(record: ServerRecord) -> int:
     """Memory of a server's processes that lies in RAM, in bytes; 0 if it is gone."""
-    process = leader(record)
-    if process is None:
-        return 0
     total_bytes = 0
-    for member in [process, *process.children(recursive=True)]:
+    for member in family(record):
         try:
             total_bytes += member.memory_info().rss
         except psutil.Error:
@@ -127,15 +143,9 @@ def resident_bytes(record: ServerRecord) -> int:
     return total_bytes
 
 
-def _marked(value: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == value:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # another user's process, or one that just ended
-    return found
+def _marked(*values: str) -> list[psutil.Process]:
+    every = (one for one in psutil.process_iter() if one.pid != os.getpid())
+    return [one for one in every if _mark_of(one) in values]
 
 
 def _await_free(record: ServerRecord) -> None:

@@ -1,5 +1,6 @@
-"""How each server is started: command, environment, addresses. Nothing else knows their flags."""
+"""How each part is started: command, environment, addresses. Nothing else knows their flags."""
 
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.environment import DEFAULTS
-from flows.services.access import Access, mlflow_guard, prefect_guard, without_secrets
+from flows.services.access import PASSWORD, Access, mlflow_guard, prefect_guard, without_secrets
 
 CLIENT_VARIABLES = (
     "PREFECT_API_URL",
@@ -19,42 +20,51 @@ CLIENT_VARIABLES = (
 
 
 LOCAL = Access()
+POOL = "chipcyte"
+"""The work pool of deployments/prefect.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One server.
+    """One server, or the worker, which answers on a port like one.
 
     Attributes
     ----------
     name
-        `prefect` or `mlflow`, also the name of its package, folder and log.
+        `prefect`, `mlflow` or `worker`, also the name of its folder and log.
+    package
+        The package it comes from.
     default_port
         Its port where the user names none.
     health_path
         Path below the server's address that answers 200 when it is well.
     address_variable
-        The variable by which clients find it, and by which a user names a server of their own.
+        The variable by which clients find it, and by which a user names a server of their own; empty for the
+        worker, which has no clients.
     command
         Arguments after `python -m`, from the server's folder, port and access.
     settings
         Variables the server cannot do without, from its folder, port and access.
     preferences
         Variables that only suit it, from its folder; the user's own values win.
+    is_client
+        Whether it talks to the servers, and so has to be told where they are and be let in.
     """
 
     name: str
+    package: str
     default_port: int
     health_path: str
     address_variable: str
     command: Callable[[Path, int, Access], list[str]]
     settings: Callable[[Path, int, Access], dict[str, str]]
     preferences: Callable[[Path], dict[str, str]]
+    is_client: bool = False
 
     @property
     def version(self) -> str:
         """Version of the installed package."""
-        return version(self.name)
+        return version(self.package)
 
     def folder(self, home: Path) -> Path:
         """Where the server keeps its database."""
@@ -77,9 +87,9 @@ class Recipe:
     ) -> dict[str, str]:
         """Variables of the server's process; later wins: defaults, preferences, the user's, settings."""
         folder = self.folder(home)
-        inherited = {
-            name: value for name, value in without_secrets(user).items() if name not in CLIENT_VARIABLES
-        }
+        kept = user if self.is_client else without_secrets(user)
+        dropped = (PASSWORD,) if self.is_client else CLIENT_VARIABLES
+        inherited = {name: value for name, value in kept.items() if name not in dropped}
         return {**DEFAULTS, **self.preferences(folder), **inherited, **self.settings(folder, port, access)}
 
 
@@ -112,31 +122,54 @@ def _prefect_preferences(folder: Path) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
         # a busy SQLite file makes a writer wait; ten seconds are too few beside a training run
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        # runs are kept a season, with their logs and pictures; the store and MLflow keep what came of them
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 86400),
         # looks every five seconds for paused runs, which chipcyte's flows never are
         "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
     }
 
 
-def _mlflow_command(folder: Path, port: int, access: Access) -> list[str]:
-    stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    files = ["--artifacts-destination", (folder / "artifacts").as_uri()]
+def _mlflow_command(_folder: Path, port: int, access: Access) -> list[str]:
     network = ["--host", access.host, "--port", str(port), "--workers", "1"]
     guard = ["--app-name", "basic-auth"] if access.password else []
     # a line in the log for every metric would fill the disk
-    return ["mlflow", "server", *stores, *files, *network, *guard, "--uvicorn-opts", "--no-access-log"]
+    return ["mlflow", "server", *network, *guard, "--uvicorn-opts", "--no-access-log"]
 
 
 def _mlflow_settings(folder: Path, _port: int, access: Access) -> dict[str, str]:
     return mlflow_guard(access, folder)
 
 
-def _mlflow_preferences(_folder: Path) -> dict[str, str]:
-    # judges and gateways for language models: eight more processes and two gigabytes that outlive the server
-    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
+def _mlflow_preferences(folder: Path) -> dict[str, str]:
+    return {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_ARTIFACTS_DESTINATION": (folder / "artifacts").as_uri(),
+        # judges and gateways for language models: eight more processes, two gigabytes that outlive the server
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    }
+
+
+def _worker_command(_folder: Path, _port: int, _access: Access) -> list[str]:
+    pool = ["--pool", POOL, "--type", "process", "--name", socket.gethostname()]
+    return ["prefect", "worker", "start", *pool, "--with-healthcheck"]
+
+
+def _worker_settings(folder: Path, port: int, access: Access) -> dict[str, str]:
+    return {
+        "PREFECT_HOME": str(folder.with_name("prefect")),
+        "CHIPCYTE_HOME": str(folder.parent),
+        "PREFECT_WORKER_WEBSERVER_HOST": access.host,
+        "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
 
 
 PREFECT = Recipe(
     name="prefect",
+    package="prefect",
     default_port=4200,
     health_path="/api/health",
     address_variable="PREFECT_API_URL",
@@ -146,6 +179,7 @@ PREFECT = Recipe(
 )
 MLFLOW = Recipe(
     name="mlflow",
+    package="mlflow",
     default_port=5000,
     health_path="/health",
     address_variable="MLFLOW_TRACKING_URI",
@@ -153,4 +187,17 @@ MLFLOW = Recipe(
     settings=_mlflow_settings,
     preferences=_mlflow_preferences,
 )
+WORKER = Recipe(
+    name="worker",
+    package="prefect",
+    default_port=4201,
+    health_path="/health",
+    address_variable="",
+    command=_worker_command,
+    settings=_worker_settings,
+    preferences=lambda _folder: {},
+    is_client=True,
+)
 RECIPES = (PREFECT, MLFLOW)
+PARTS = (*RECIPES, WORKER)
+"""In the order of their start."""

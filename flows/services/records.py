@@ -30,27 +30,29 @@ LOCK_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """One started server.
+    """One started part of the group: a server, the worker or the supervisor.
 
     Attributes
     ----------
     name
-        `prefect` or `mlflow`.
+        `prefect`, `mlflow`, `worker` or `supervisor`.
     pid, created_s
         The first process, and when the system says it was created (seconds since 1970): a process id alone
         is given again to strangers.
     port
-        TCP port on `host`.
+        TCP port on `host`; 0 for the supervisor, which has none.
     url
-        Where a browser finds the server's page.
+        Where a browser finds the server's page; for the worker, where it says that it is well.
     prefix, version
-        The Python environment that runs it (`sys.prefix`) and the version of prefect or mlflow.
+        The Python environment that runs it (`sys.prefix`) and the version of prefect, mlflow or chipcyte.
     network
         Number of the network namespace it listens in; 0 where the system has none.
     host
         Address it listens on.
     protected
         Whether it asks for a password.
+    restarts
+        How often the supervisor has started it again.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ServerRecord:
     network: int
     host: str = HOST
     protected: bool = False
+    restarts: int = 0
 
 
 def state_file(home: Path) -> Path:

@@ -51,9 +51,18 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         for recipe, extra in ((recipes.PREFECT, []), (recipes.MLFLOW, ["parent"]))
     ]
+    worker = dataclasses.replace(
+        recipes.WORKER,
+        default_port=free_port(),
+        health_path="/",
+        command=lambda _folder, port, _access: ["stand_in", str(port)],
+    )
     monkeypatch.setattr(lifecycle, "PREFECT", fakes[0])
     monkeypatch.setattr(lifecycle, "MLFLOW", fakes[1])
+    monkeypatch.setattr(lifecycle, "WORKER", worker)
     monkeypatch.setattr(lifecycle, "RECIPES", tuple(fakes))
+    monkeypatch.setattr(lifecycle, "PARTS", (*fakes, worker))
+    monkeypatch.setattr(lifecycle, "employ", lambda *_, **__: None)  # it would start the real servers again
     monkeypatch.setattr(processes, "GRACE_S", 0.5)
     monkeypatch.setattr(processes, "HEALTH_TIMEOUT_S", 0.5)
     monkeypatch.setattr(launching, "POLL_S", 0.02)

@@ -10,6 +10,7 @@ from flows.services import processes
 
 ROOT = Path(__file__).parents[3]
 NAMES = ["prefect", "mlflow"]
+EVERY = [*NAMES, "worker", "supervisor"]
 
 
 def free_port() -> int:
@@ -25,5 +26,5 @@ def read(url: str, accept: str = "*/*") -> tuple[int, str]:
 
 
 def marked(home: Path) -> list[psutil.Process]:
-    """All processes of a home's servers, also those whose parent is gone."""
-    return [one for name in NAMES for one in processes._marked(processes.mark(home.resolve(), name))]
+    """All processes of a home's group, also those whose parent is gone."""
+    return processes._marked(*(processes.mark(home.resolve(), name) for name in EVERY))

@@ -66,6 +66,24 @@ def test_a_database_that_was_never_made_and_one_that_is_none(tmp_path: Path) -> 
         databases.check_sqlite(tmp_path / "prefect.db")
 
 
+def test_deleted_rows_give_their_room_back_while_a_server_has_the_database_open(tmp_path: Path) -> None:
+    one = databases.Database("busy", f"sqlite:///{tmp_path / 'busy.db'}")
+    assert databases.compact(one) == 0  # there is none yet
+    with closing(sqlite3.connect(one.file)) as server:
+        server.executescript("PRAGMA journal_mode = WAL; CREATE TABLE a (x);")
+        with server:
+            server.executemany("INSERT INTO a VALUES (randomblob(1000))", [()] * 2000)
+        server.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = one.file.stat().st_size
+        assert databases.compact(one) == 0  # nothing was deleted
+        with server:
+            server.execute("DELETE FROM a WHERE rowid > 200")
+        assert databases.compact(one) > size // 2
+        assert one.file.stat().st_size < size // 2
+        assert server.execute("SELECT count(*) FROM a").fetchone()[0] == 200
+    assert databases.compact(POSTGRES) == 0
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand-ins for PostgreSQL's programs that note how they were called."""

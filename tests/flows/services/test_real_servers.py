@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.services import down, ports, up
-from flows.services.records import read_records
+from flows.services import down, ports, status, up
+from flows.services.records import ServerRecord, read_records
+from flows.services.supervising import log_file
 from tests.flows.services.support import NAMES, free_port, marked, read
 
 
@@ -23,6 +24,13 @@ def real_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield home
     down(home)
     assert marked(home) == []
+
+
+def kill(records: list[ServerRecord]) -> None:
+    killed = [psutil.Process(record.pid) for record in records]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, timeout=30)  # on a busy machine they still answer for a moment
 
 
 UP = """
@@ -46,7 +54,7 @@ class TestRealServers:
         started = [json.loads(one.communicate(timeout=200)[0]) for one in both]
         assert sorted(one["prefect"] for one in started) == [False, True]
         assert sorted(one["mlflow"] for one in started) == [False, True]
-        assert len(marked(real_home)) == 3  # mlflow's command line and its server are two
+        assert len(marked(real_home)) == 4  # mlflow's command line and its server are two, and the supervisor
 
     def test_up_again_reuses(self, real_home: Path) -> None:
         begin_s = time.monotonic()
@@ -89,19 +97,36 @@ class TestRealServers:
         assert isinstance(runs, list)
         assert {run["state_type"] for run in runs} == {"SCHEDULED"}
 
-    def test_killed_servers_are_replaced_at_the_same_ports(self, real_home: Path) -> None:
-        killed = [psutil.Process(record.pid) for record in read_records(real_home).values()]
-        for process in killed:
-            process.kill()
-        psutil.wait_procs(killed, timeout=30)  # on a busy machine they still answer for a moment
-        assert all(up(real_home, *self.PORTS).started.values())
-        assert len(marked(real_home)) == 3
+    def test_a_killed_supervisor_takes_nothing_with_it_and_up_brings_another(self, real_home: Path) -> None:
+        before = read_records(real_home)
+        kill([before["supervisor"]])
+        assert [one.state for one in status(real_home)] == ["running", "running", "stopped"]
+        assert not any(up(real_home).started.values())
+        after = read_records(real_home)
+        assert {name: after[name] for name in NAMES} == {name: before[name] for name in NAMES}
+        assert after["supervisor"].pid != before["supervisor"].pid
+        assert len(marked(real_home)) == 4
+
+    def test_killed_servers_are_started_again_at_the_same_ports(self, real_home: Path) -> None:
+        before = read_records(real_home)
+        kill([before[name] for name in NAMES])
+        give_up_s = time.monotonic() + 200
+        while any((one.state, one.restarts) != ("running", 1) for one in status(real_home)[:2]):
+            assert time.monotonic() < give_up_s, log_file(real_home).read_text()
+            time.sleep(0.5)
+        after = read_records(real_home)
+        assert [after[name].url for name in NAMES] == [before[name].url for name in NAMES]
+        assert after["supervisor"] == before["supervisor"]
+        assert len(marked(real_home)) == 4
+        said = log_file(real_home).read_text()
+        for name in NAMES:
+            assert f"{name} has ended (process {before[name].pid}); starting it again" in said
 
     def test_down_leaves_no_process_and_the_ports_free(self, real_home: Path) -> None:
         records = read_records(real_home)
         assert down(real_home) == NAMES
         assert marked(real_home) == []
-        assert all(ports.is_free(record.port) for record in records.values())
+        assert all(ports.is_free(records[name].port) for name in NAMES)
 
 
 OFFLINE = """

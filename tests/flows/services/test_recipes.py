@@ -26,4 +26,16 @@ def test_both_servers_listen_on_loopback_and_write_below_the_home(tmp_path: Path
         command = recipe.full_command(tmp_path, 4321)
         assert command[0] == sys.executable
         assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert f"sqlite:///{tmp_path}/mlflow/mlflow.db" in recipes.MLFLOW.full_command(tmp_path, 1)
+    environment = recipes.MLFLOW.full_environment(tmp_path, 1, {})
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    assert environment["MLFLOW_ARTIFACTS_DESTINATION"] == f"file://{tmp_path}/mlflow/artifacts"
+
+
+def test_a_server_is_not_told_what_clients_are_and_the_worker_is(tmp_path: Path) -> None:
+    user = {"PREFECT_API_URL": "http://a/api", "PREFECT_API_AUTH_STRING": "b", "CHIPCYTE_PASSWORD": "c"}
+    for recipe in recipes.RECIPES:
+        assert not user.keys() & recipe.full_environment(tmp_path, 1, user).keys()
+    told = recipes.WORKER.full_environment(tmp_path, 4201, user)
+    assert (told["PREFECT_API_URL"], told["PREFECT_API_AUTH_STRING"]) == ("http://a/api", "b")
+    assert "CHIPCYTE_PASSWORD" not in told
+    assert told["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
