@@ -14,6 +14,7 @@ from storage.arrays import Digests
 from storage.errors import ChipcyteError
 from storage.progress import Done, Ledger
 from tasks.settings import Resources
+from tasks.site_cluster import names_a_class, site_cluster
 
 # A worker is one core's: OpenCV must not take the others, and planes that are given back and asked for again
 # with each unit should stay its own.
@@ -151,7 +152,7 @@ def _on_dask(
         from distributed import as_completed
 
         client = _clients.get(resources)
-        workers, limits = _able(client, gpu=gpu)
+        workers, limits = _able(client, resources, gpu=gpu)
         waiting = _groups(units, IN_FLIGHT * workers)
         first = [_submit(client, function, group, limits) for group in islice(waiting, IN_FLIGHT * workers)]
         futures: Any = as_completed(first, loop=client.loop)
@@ -175,11 +176,12 @@ def _groups(units: Sequence[Unit], in_flight: int) -> Iterator[Sequence[Unit]]:
         start += size
 
 
-def _able(client: Any, *, gpu: bool) -> tuple[int, dict[str, float] | None]:
+def _able(client: Any, resources: Resources, *, gpu: bool) -> tuple[int, dict[str, float] | None]:
     """Return how many workers can work on a step, and what each of its tasks takes of their resources."""
     every = client.scheduler_info()["workers"].values()
     with_gpu = [one for one in every if one["resources"].get(GPU)] if gpu else []
-    return max(1, len(with_gpu or every)), {GPU: 1} if with_gpu else None
+    coming = resources.workers if names_a_class(resources) else 1  # they may still wait in the site's queue
+    return max(coming, len(with_gpu or every)), {GPU: 1} if with_gpu else None
 
 
 def _submit(client: Any, function: _Marked, units: Sequence[Unit], limits: dict[str, float] | None) -> Any:
@@ -210,10 +212,10 @@ class _Clients:
     """The Dask clients of this process, made when first needed: a run that reuses everything starts none."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    open: dict[tuple[str, int, int], Any] = field(default_factory=dict)
+    open: dict[tuple[str, str, int, int], Any] = field(default_factory=dict)
 
     def get(self, resources: Resources) -> Any:
-        key = (resources.compute, resources.workers, resources.memory_bytes)
+        key = (resources.compute, str(resources.cluster), resources.workers, resources.memory_bytes)
         with self.lock:
             if key not in self.open:
                 self.open[key] = _connect(resources)
@@ -253,7 +255,8 @@ def _connect(resources: Resources) -> Any:
     from tasks.models.device import gpu_count
 
     if resources.compute != "local":
-        return Client(resources.compute, timeout=30, set_as_default=False)
+        place = site_cluster(resources) if names_a_class(resources) else resources.compute
+        return Client(place, timeout=30, set_as_default=False)
     spawn = {**config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
     config.set(NANNIES_STAY)  # asked for at each death, so not only while the cluster starts
     patience = {"distributed.scheduler.no-workers-timeout": f"{WORKERS_START_WITHIN_S} s"}

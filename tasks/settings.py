@@ -1,6 +1,7 @@
 """Settings: one model a stage, unknown keys forbidden, a sentence with unit and effect for each field."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -63,7 +64,12 @@ class Resources(Section):
 
     compute: str = Field(
         "local",
-        description="`local`: a Dask cluster of its own; `serial`: this process; or a scheduler's address.",
+        description="`local`: a Dask cluster of its own; `serial`: this process; a scheduler's address; or a "
+        "cluster class of the site by its name, such as dask_jobqueue.SLURMCluster.",
+    )
+    cluster: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Arguments of that class, such as queue and walltime; it is asked for `workers` workers.",
     )
     workers: int = Field(
         default_factory=lambda: max(1, min(machine.cores(), _usable_bytes() // ROOM_OF_A_WORKER)),
@@ -103,7 +109,11 @@ def question(section: Section) -> dict[str, Any]:
     return section.model_dump(mode="json")
 
 
-def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    under: Mapping[str, Any] | None = None,
+) -> Settings:
     """Read settings from a TOML file.
 
     Parameters
@@ -112,19 +122,29 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         The file; None for the defaults.
     overrides
         Values by dotted name, such as `{"train.epochs": 5}`, that win over the file.
+    under
+        What a file may hold; the file wins over it.
 
     Raises
     ------
     InputError
         The file is not TOML, names an unknown setting, or a value is out of its range.
     """
-    content = {} if path is None else _read_toml(path)
+    content = merged(under or {}, {} if path is None else read_toml(path))
     for name, value in (overrides or {}).items():
         _override(content, name, value)
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
         raise InputError(_explain(error, path)) from error
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two sets of settings as one; where both say something, `over` wins."""
+    both = {
+        name for name in under if isinstance(under[name], Mapping) and isinstance(over.get(name), Mapping)
+    }
+    return {**under, **over, **{name: merged(under[name], over[name]) for name in both}}
 
 
 def _override(content: dict[str, Any], name: str, value: Any) -> None:
@@ -136,7 +156,14 @@ def _override(content: dict[str, Any], name: str, value: Any) -> None:
     content[last] = value
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is not TOML.
+    """
     try:
         with path.open("rb") as stream:
             return tomllib.load(stream)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 PAGE = "reference/commands.md"
-COMMON = ("store", "config", "set_", "json_", "debug")
+COMMON = ("store", "config", "set_", "profile", "json_", "debug")
 """Parameters that all commands have; described once."""
 INTRODUCTION = """\
 # Commands

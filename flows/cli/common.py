@@ -23,6 +23,19 @@ from storage.errors import ChipcyteError, InputError
 
 DEFAULT_STORE = "chipcyte-store"
 
+
+def _apply_profile(path: Path | None) -> Path | None:
+    """Set a profile's variables."""
+    from flows.profiles import read_profile
+
+    if path is not None:
+        try:
+            read_profile(path).apply()
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from error
+    return path
+
+
 StoreOption = Annotated[
     str, typer.Option("--store", metavar="URL", envvar="CHIPCYTE_STORE", help="Folder or s3:// of the store.")
 ]
@@ -31,6 +44,17 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as train.epochs=40."),
 ]
+ProfileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE.toml",
+        envvar="CHIPCYTE_PROFILE",
+        is_eager=True,  # its variables are there before any option looks for one of its own
+        callback=_apply_profile,
+        help="How chipcyte runs at this place: variables, and settings under --config.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -38,6 +62,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "store": (StoreOption, DEFAULT_STORE),
     "config": (ConfigOption, None),
     "set_": (SetOption, None),
+    "profile": (ProfileOption, None),
     "json_": (JsonOption, False),
     "debug": (DebugOption, False),
 }
@@ -53,6 +78,7 @@ class Common:
     store: str
     config: Path | None
     set: list[str]
+    profile: Path | None
     json: bool
     debug: bool
 
@@ -61,10 +87,13 @@ class Common:
         return replace(self, store=store)
 
     def settings(self, given: dict[str, Any] | None = None) -> Any:
-        """Return the settings of the file, with those of `--set` over them, then a command's own."""
+        """Return the profile's settings, over them the file's, then those of `--set`, then the command's."""
+        from flows.profiles import read_profile
         from tasks.settings import load_settings
 
-        return load_settings(self.config, dict(_assignment(text) for text in self.set) | (given or {}))
+        under = read_profile(self.profile).settings if self.profile else {}
+        over = dict(_assignment(text) for text in self.set) | (given or {})
+        return load_settings(self.config, over, under)
 
     def show(self, result: dict[str, Any], people: Callable[[], None]) -> None:
         """Print a result: one JSON object, or what `people` prints."""
@@ -98,6 +127,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             store=shared["store"],
             config=shared["config"],
             set=shared["set_"] or [],
+            profile=shared["profile"],
             json=shared["json_"],
             debug=shared["debug"],
         )
