@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import flow
-from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from storage import records
 from storage.errors import InputError
@@ -45,7 +43,7 @@ class Compared:
     flow_run_url: str = ""
 
 
-@flow(name="compare", flow_run_name="{name}")
+@flow(name="compare", flow_run_name="{name}", timeout_seconds=86_400)
 def compare_models(
     *,
     store: str,
@@ -57,13 +55,16 @@ def compare_models(
 ) -> Compared:
     """Rank the models of an experiment; the best becomes champion if it passes the gate and that is asked.
 
-    Parameters
-    ----------
-    models
-        Keys of models or their first digits, versions, or aliases; None: all of the experiment.
+    Args:
+        store: Folder or s3:// of the store.
+        name: The experiment: what the runs that trained the models are called in MLflow.
+        tracking_uri: Address of the MLflow server.
+        settings: As in a settings file; those left out keep their defaults.
+        models: Keys of models or their first digits, versions, or aliases; empty: all of the experiment.
+        promotes: Whether the best becomes champion if it is better beyond doubt.
     """
     objects = open_store(store)
-    page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
+    page = announce.run_page()
     tracking = Tracking(tracking_uri, name, page)
     deliver_if_any(objects, tracking_uri)
     standing = find_champion(tracking_uri, registry_name(tracking))

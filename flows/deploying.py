@@ -1,9 +1,10 @@
-"""Tells a Prefect server of the deployments of a prefect.yaml: what runs by a clock, or after an event.
+"""Tells a Prefect server of a prefect.yaml: what runs by a clock or after an event, and what looks after it.
 
 `prefect deploy` does so, too, but then asks for the workers in a way that this release's server refuses.
 """
 
-import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,32 +14,47 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events import DeploymentTriggerTypes
+from prefect.events import AutomationCore, DeploymentTriggerTypes
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
-from prefect.utilities.templating import apply_values, find_placeholders
 from prefect.workers.process import ProcessWorker
 from pydantic import TypeAdapter
 
 from storage.errors import InputError, MissingInputError
+from tasks.settings import merged
 
+VARIABLE = re.compile(r"\{\{ *\$(\w+) *\}\}")
 TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 
 
-def deploy(file: Path) -> list[str]:
-    """Create or update the deployments of a file; those of other names stay as they are.
+def own_file() -> Path:
+    """Return the file with the deployments that come with chipcyte."""
+    roots = Path(__file__).parents
+    places = (roots[0] / "prefect.yaml", roots[1] / "deployments" / "prefect.yaml")  # installed; checked out
+    return next((place for place in places if place.is_file()), places[1])
+
+
+def deploy(file: Path, values: Mapping[str, str], settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Create or update the deployments and automations of a file; those of other names stay as they are.
+
+    Parameters
+    ----------
+    values
+        What stands in the place of each `{{ $NAME }}`.
+    settings
+        Settings, as of a settings file, under those that the file says itself.
 
     Returns
     -------
     list of str
-        Their names, as `watch/ingest`.
+        The deployments' names, as `watch/ingest`.
 
     Raises
     ------
     InputError
-        A variable that the file asks for is not set, or there is no such file.
+        There is no value for what the file asks for, or there is no such file.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -47,32 +63,47 @@ def deploy(file: Path) -> list[str]:
     made = []
     with get_client(sync_client=True) as client:
         for one in content["deployments"]:
-            filled = _filled(one, file)
+            filled = _filled(one, file, values, settings or {})
             _make_pool(client, filled["work_pool"]["name"])
             made.append(_deployment(filled))
+        for automation in content.get("automations", []):
+            _automate(client, AutomationCore.model_validate(automation))
     for deployment in made:
         deployment.apply()
     return [f"{one.flow_name}/{one.name}" for one in made]
 
 
-def _filled(deployment: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Put the environment's values in the place of `{{ $NAME }}`; what an event will say is left."""
-    asked = [
-        one.name.removeprefix("$")
-        for one in find_placeholders(deployment["parameters"])
-        if one.name[0] == "$"
-    ]
-    missing = sorted(name for name in asked if not os.environ.get(name))
-    if missing:
-        raise InputError(f"{file}: expected the variable {missing[0]}, found it not set; set it")
-    parameters = apply_values(deployment["parameters"], dict(os.environ), remove_notset=False)
+def _filled(
+    deployment: dict[str, Any], file: Path, values: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put values in the place of `{{ $NAME }}`, and the settings under those that the file says itself."""
+    try:
+        parameters = {name: _value(one, values) for name, one in deployment["parameters"].items()}
+    except KeyError as error:
+        raise InputError(f"{file}: expected a value for {error.args[0]}, found none; give one") from error
+    if "settings" in parameters:
+        parameters["settings"] = merged(settings, parameters["settings"])
     return {**deployment, "parameters": parameters}
+
+
+def _value(template: Any, values: Mapping[str, str]) -> Any:
+    asked = VARIABLE.fullmatch(template) if isinstance(template, str) else None
+    return values[asked[1]] if asked else template
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> None:
     template = ProcessWorker.get_default_base_job_template()
     with suppress(ObjectAlreadyExists):  # of whatever type: a lab may run its flows in containers
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+
+
+def _automate(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Create an automation, or bring the one of this name up to date."""
+    known = client.read_automations_by_name(automation.name)
+    if known:
+        client.update_automation(known[0].id, automation)
+    else:
+        client.create_automation(automation)
 
 
 def _schedule(one: dict[str, Any]) -> Schedule:
@@ -92,6 +123,7 @@ def _deployment(one: dict[str, Any]) -> RunnerDeployment:
         triggers=[TRIGGER.validate_python(trigger) for trigger in one.get("triggers", [])],
         concurrency_limit=ConcurrencyLimitConfig.model_validate(one["concurrency_limit"]),
         work_pool_name=one["work_pool"]["name"],
+        job_variables=one["work_pool"].get("job_variables"),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(made, RunnerDeployment)

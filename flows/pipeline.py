@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import flow
-from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from flows.inputs import Found, find_inputs
 from flows.refining import with_champion
@@ -85,7 +83,7 @@ def run(
     return _onward(job, _once(starts))
 
 
-@flow(name="process", flow_run_name="{name}")
+@flow(name="process", flow_run_name="{name}", timeout_seconds=7 * 86_400)
 def process(
     *,
     store: str,
@@ -110,11 +108,10 @@ def process(
 
 
 def _job(objects: Objects, settings: Settings, name: str, tracking_uri: str, until: Stage) -> Job:
-    page = url_for("flow-run", flow_run.id) if flow_run.id else None
     deliver_if_any(objects, tracking_uri)
     if STAGES.index(until) >= STAGES.index("segment"):
         settings = with_champion(objects, settings, tracking_uri)
-    return Job(objects, settings, Tracking(tracking_uri, name, page or ""), until)
+    return Job(objects, settings, Tracking(tracking_uri, name, announce.run_page()), until)
 
 
 def _ingest(job: Job, found: Found, standing: dict[str, records.Record]) -> Start:

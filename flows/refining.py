@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from storage import records
 from storage.objects import Objects, open_store
@@ -44,7 +42,7 @@ class Refined:
     flow_run_url: str = ""
 
 
-@flow(name="refine", flow_run_name="{name}")
+@flow(name="refine", flow_run_name="{name}", timeout_seconds=7 * 86_400)
 def refine_train(
     *,
     store: str,
@@ -67,7 +65,7 @@ def refine_train(
     objects = open_store(store, create=True)
     target = out_file(Path(out)) if out else None
     deliver_if_any(objects, tracking_uri)
-    page = (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
+    page = announce.run_page()
     standing, tracking = champion_of(objects, tracking_uri), Tracking(tracking_uri, name, page)
     made = refine_segmenter(
         store=objects.url,

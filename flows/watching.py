@@ -204,11 +204,12 @@ def announce_ingested(raw: Handle) -> None:
     )
 
 
-@flow(name="watch", flow_run_name="watch {inbox}")
+@flow(name="watch", flow_run_name="watch {inbox}", timeout_seconds=86_400)
 def watch_once(*, inbox: str, store: str, settings: Settings) -> list[Event]:
     """Look into an inbox once, wait for the quiet period, and take what is complete then.
 
     What is still being written is left to the next time. This is the flow to put on a schedule.
+    After a day it ends, and the next goes on: a file system that hangs must not stop all looks to come.
 
     Args:
         inbox: Folder or s3://bucket/prefix in which recordings arrive. Its files are never moved or changed.

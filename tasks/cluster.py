@@ -20,6 +20,7 @@ from tasks.kernels.pictures import scatter_2d
 from tasks.kernels.projection import umap_2d
 from tasks.kernels.score_intervals import Draws
 from tasks.kernels.scores import cluster_scores
+from tasks.passing import may_pass
 from tasks.settings import ClusterSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import Tracking
@@ -29,7 +30,7 @@ FEWEST_DRAWN = 6  # chips; with fewer, drawing them anew says nothing
 Rows = list[dict[str, Any]]
 
 
-@task(task_run_name="cluster {embedding.name}", cache_policy=NO_CACHE)
+@task(task_run_name="cluster {embedding.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def cluster(embedding: Handle, store: str, settings: ClusterSettings, tracking: Tracking) -> Handle:
     """Find clusters of latent means, score them, and compare the conditions in each."""
     objects = open_store(store)

@@ -22,6 +22,7 @@ from tasks.kernels.judging import Clustering, Gain, gain
 from tasks.kernels.pictures.parallel import Axis, parallel_coordinates
 from tasks.kernels.score_intervals import Draws
 from tasks.kernels.scores import cluster_scores
+from tasks.passing import may_pass
 from tasks.scoring import best_first, chosen_score
 from tasks.settings import TrainSettings, question
 from tasks.stage import Handle, folder, parents_of
@@ -69,7 +70,7 @@ class Comparison:
     run_url: str
 
 
-@task(task_run_name="compare {tracking.experiment}", cache_policy=NO_CACHE)
+@task(task_run_name="compare {tracking.experiment}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def compare(
     *,
     candidates: Sequence[Candidate],

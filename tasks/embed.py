@@ -11,6 +11,7 @@ from storage.objects import Objects, open_store
 from tasks.dataset import held_out, patch_source, read_cells
 from tasks.models.embedding import cluster_shares
 from tasks.models.embedding import embed as embed_patches
+from tasks.passing import may_pass
 from tasks.settings import EmbedSettings, Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.train import read_model
@@ -18,7 +19,7 @@ from tasks.train import read_model
 ALGORITHM = 2
 
 
-@task(task_run_name="embed {model.name}", cache_policy=NO_CACHE)
+@task(task_run_name="embed {model.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def embed(
     *,
     patches: Sequence[Handle],

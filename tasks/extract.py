@@ -26,6 +26,7 @@ from tasks.cutting import BOX, PLACE, TURN, Cut, cut_unit
 from tasks.extract_settings import AreaLimits, ExtractSettings
 from tasks.kernels.matching import match_centroids
 from tasks.kernels.patches import patch_size_px
+from tasks.passing import may_pass
 from tasks.samples import sample_facts
 from tasks.settings import Resources, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
@@ -39,7 +40,7 @@ MULTIPLE_PX = 8  # of a patch's edge, which networks halve
 UNKNOWN = ""  # of a cell that no known one lies near
 
 
-@task(task_run_name="extract {labels.name}", cache_policy=NO_CACHE)
+@task(task_run_name="extract {labels.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def extract(
     *,
     clean: Handle,

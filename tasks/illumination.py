@@ -22,6 +22,7 @@ from tasks.channels import choose_channel
 from tasks.chunked import run_units
 from tasks.kernels.illumination import LEAST_EDGE_PX, Estimate, Illumination, background_grid, estimate_flat
 from tasks.kernels.pyramid import downsample_mean
+from tasks.passing import may_pass
 from tasks.preprocess_settings import FlatField
 from tasks.reading import RawFrames, spread
 from tasks.settings import PreprocessSettings, Resources, question
@@ -43,7 +44,7 @@ class _Frame:
         return f"{self.raw}.{self.t:06d}"
 
 
-@task(task_run_name="estimate illumination {name}", cache_policy=NO_CACHE)
+@task(task_run_name="estimate illumination {name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def estimate_illumination(
     *, raws: Sequence[Handle], name: str, store: str, settings: PreprocessSettings, resources: Resources
 ) -> Handle:

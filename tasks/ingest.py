@@ -20,6 +20,7 @@ from storage.sources.discovery import open_acquisition, opened
 from tasks import announce, budget
 from tasks.chunked import run_units
 from tasks.kernels.pyramid import downsample_mean
+from tasks.passing import may_pass
 from tasks.settings import IngestSettings, Resources
 from tasks.stage import Handle, Outcome, Question, produce
 
@@ -34,7 +35,7 @@ class _Target:
     key: str
 
 
-@task(task_run_name="ingest {acquisition.name}", cache_policy=NO_CACHE)
+@task(task_run_name="ingest {acquisition.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resources: Resources) -> Handle:
     """Copy an acquisition into the store as sharded OME-Zarr; the same content is copied once.
 

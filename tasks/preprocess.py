@@ -20,6 +20,7 @@ from tasks.kernels.orientation import Orientation, pool_orientations
 from tasks.kernels.preprocessing import Cleaner
 from tasks.looking import look
 from tasks.parts import Work, clean_all, largest_part
+from tasks.passing import may_pass
 from tasks.preprocess_settings import PreprocessSettings, RotationEstimated, RotationFixed, TimePoints
 from tasks.reading import RawFrames
 from tasks.recipes import recipe_of
@@ -30,7 +31,7 @@ ALGORITHM = 3
 SHOWN = ("angle_deg", "confidence", "direction_of", "cells_per_mm2", "covered", "profile", "why")
 
 
-@task(task_run_name="preprocess {raw.name}", cache_policy=NO_CACHE)
+@task(task_run_name="preprocess {raw.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def preprocess(
     raw: Handle,
     store: str,

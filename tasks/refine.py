@@ -25,6 +25,7 @@ from tasks.models.refining import RefinePlan, refine
 from tasks.models.refining_batches import LabelledPlane
 from tasks.models.refining_scores import EarlyStop, FlowMaps, Score, scores
 from tasks.networks import Base, in_use, open_base, read_network
+from tasks.passing import may_pass
 from tasks.refine_data import Split, annotations_of, digest_of, split
 from tasks.refine_memory import check_learning, check_stored
 from tasks.refine_settings import RefineSettings
@@ -83,7 +84,7 @@ def registry_name(objects: Objects) -> str:
     return f"chipcyte-segmenter-{objects.url.rstrip('/').rsplit('/', 1)[1]}".replace(":", "-")
 
 
-@task(task_run_name="refine {tracking.experiment}", cache_policy=NO_CACHE)
+@task(task_run_name="refine {tracking.experiment}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def refine_segmenter(
     *,
     store: str,

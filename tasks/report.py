@@ -14,6 +14,7 @@ from storage.objects import Objects, open_store
 from storage.records import Record
 from tasks import announce, report_pictures, report_populations
 from tasks.kernels import page
+from tasks.passing import may_pass
 from tasks.settings import ReportSettings, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
@@ -47,7 +48,7 @@ class Trail:
     sample: Handle
 
 
-@task(task_run_name="report {clusters.name}", cache_policy=NO_CACHE)
+@task(task_run_name="report {clusters.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def report(
     *,
     trails: Sequence[Trail],

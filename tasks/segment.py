@@ -17,6 +17,7 @@ from tasks.label_quality import odd_frames, picture_of, plane_numbers
 from tasks.label_steps import Planes, Steps, run_steps
 from tasks.label_table import taken_over, write_cells
 from tasks.models.network import NetworkSegmenter
+from tasks.passing import may_pass
 from tasks.samples import sample_facts
 from tasks.settings import Resources, SegmentSettings, question
 from tasks.stage import Handle, Outcome, Question, produce, references
@@ -25,7 +26,7 @@ from tasks.tiles import AnySegmenter, LabelTask, make_segmenter
 ALGORITHM = 3
 
 
-@task(task_run_name="segment {clean.name}", cache_policy=NO_CACHE)
+@task(task_run_name="segment {clean.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def segment(
     clean: Handle,
     store: str,

@@ -17,6 +17,7 @@ from tasks.cluster import cluster
 from tasks.embed import embed
 from tasks.kernels.pictures.parallel import Axis, parallel_coordinates
 from tasks.models.training import TrainingDivergedError
+from tasks.passing import may_pass
 from tasks.scoring import best_first, chosen_score, ranking_score
 from tasks.settings import Resources, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
@@ -45,7 +46,7 @@ class Trial:
         return self.point.name
 
 
-@task(task_run_name="sweep {tracking.experiment}", cache_policy=NO_CACHE)
+@task(task_run_name="sweep {tracking.experiment}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def sweep(*, patches: Sequence[Handle], store: str, settings: Settings, tracking: Tracking) -> Handle:
     """Train, embed and cluster at every point, several at once on Dask, below one MLflow run.
 

@@ -27,6 +27,7 @@ from tasks.models.plan import TrainingPlan
 from tasks.models.training import TrainedVAE, train_vae
 from tasks.models.vae import VAE, LatentMeans, VAEConfig
 from tasks.models.views import Views
+from tasks.passing import may_pass
 from tasks.settings import Resources, TrainSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import KEY, ModelReference, Run, tracked_run
@@ -43,7 +44,7 @@ LEARNING = (
 )  # fmt: skip  # settings that go into the plan as they are
 
 
-@task(task_run_name="train {tracking.experiment}", cache_policy=NO_CACHE)
+@task(task_run_name="train {tracking.experiment}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
 def train(
     *,
     patches: Sequence[Handle],

@@ -1,18 +1,25 @@
 """What deployments/prefect.yaml promises, read without a server."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.client.schemas.objects import StateType
+from prefect.events import AutomationCore
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import Settings
 from prefect.utilities.callables import parameter_schema
 
+from flows import deploying
+from storage.errors import InputError
 from tests.support import ROOT
 
-DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())[
-    "deployments"
-]
+FILE = ROOT / "deployments" / "prefect.yaml"
+CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
 
 
 @pytest.fixture(params=DEPLOYMENTS, ids=lambda one: one["name"])
@@ -45,3 +52,45 @@ def test_it_is_found_in_the_ui(deployment):
     assert deployment["description"].endswith(".")
     assert "chipcyte" in deployment["tags"]
     assert deployment["work_pool"]["name"] == "chipcyte"
+
+
+def test_it_tries_again_what_may_pass_and_is_heard_of_once_a_minute(deployment):
+    environment = deployment["work_pool"]["job_variables"]["env"]
+    assert set(environment) <= set(Settings().to_environment_variables())
+    assert json.loads(environment["PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS"]) == [10, 60, 300]
+    assert int(environment["PREFECT_TASKS_DEFAULT_RETRIES"]) == 3
+
+
+def test_it_ends_some_day(flow):
+    assert 0 < flow.timeout_seconds <= 7 * 86_400
+
+
+def test_what_is_asked_for_is_filled_in_and_what_is_missing_is_named():
+    values = {"CHIPCYTE_STORE": "/store", "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}
+    learn = next(one for one in DEPLOYMENTS if one["name"] == "learn")
+    filled = deploying._filled(learn, FILE, values, {"train": {"epochs": 3}})["parameters"]
+    assert filled["store"] == "/store"
+    assert filled["settings"] == {"train": {"epochs": 3}}
+    with pytest.raises(InputError, match="CHIPCYTE_STORE"):
+        deploying._filled(learn, FILE, {}, {})
+    with pytest.raises(InputError, match="nothing there"):
+        deploying.deploy(Path("/nowhere/prefect.yaml"), values)
+
+
+def test_the_file_that_comes_with_chipcyte_is_found():
+    assert deploying.own_file() == FILE
+
+
+def test_a_run_that_is_silent_for_three_heartbeats_is_dead(deployment):
+    silent, restart = (AutomationCore.model_validate(one) for one in CONTENT["automations"])
+    beat_s = float(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    assert silent.trigger.within.total_seconds() > 3 * beat_s
+    assert "prefect.flow-run.heartbeat" in silent.trigger.after & silent.trigger.expect
+    assert "prefect.flow-run.Running" in silent.trigger.after - silent.trigger.expect
+    assert silent.actions[0].state == StateType.CRASHED
+    assert restart.actions[0].state == StateType.SCHEDULED
+    assert restart.trigger.after == {"prefect.flow-run.Crashed"}
+    assert (
+        restart.trigger.match_related.model_dump()["prefect.resource.id"]
+        == f"prefect.tag.{deployment['tags'][0]}"
+    )
