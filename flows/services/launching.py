@@ -16,7 +16,8 @@ from flows.services.recipes import LOCAL, MLFLOW, Recipe
 from flows.services.records import ServerRecord
 from storage.errors import ChipcyteError
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
+"""A server that starts beside runs that take all cores needs minutes."""
 POLL_S = 0.2
 SHOWN_LOG_LINES = 15
 

@@ -84,7 +84,7 @@ def up(
     InputError
         If a port was asked for and cannot be had, or a password is wanted and not there.
     ChipcyteError
-        If a server does not come up within two minutes; with the end of its log.
+        If a server does not come up within five minutes; with the end of its log.
     """
     home.mkdir(parents=True, exist_ok=True)
     home = home.resolve()
@@ -116,7 +116,7 @@ def start_worker(home: Path) -> bool:
     Raises
     ------
     ChipcyteError
-        If it does not come up within two minutes; with the end of its log.
+        If it does not come up within five minutes; with the end of its log.
     """
     home = home.resolve()
     with locked(home):

@@ -24,7 +24,7 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-LOCK_TIMEOUT_S = 300.0
+LOCK_TIMEOUT_S = 900.0
 """Longer than the slowest start, so a second command waits for the first and then reuses its servers."""
 
 
