@@ -234,12 +234,14 @@ def _store(location: str) -> dict[str, Any]:
 
 
 def _print_status(found: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None)
+    parts = Table(show_header=False, box=None)
     for one in found["servers"]:
         memory = f"{one['memory_bytes'] / 2**20:.0f} MiB" if one["memory_bytes"] else ""
-        since = f"since {one['since']}" if one["since"] else ""
+        since = f"since {one['since'][:16].replace('T', ' ')}" if one["since"] else ""
         again = f"started again {one['restarts']} times" if one["restarts"] else ""
-        table.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
+        parts.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
+    out.print(parts, soft_wrap=True)
+    table = Table(show_header=False, box=None)
     table.add_row("[bold]home[/]", found["home"])
     table.add_row("[bold]device[/]", found["device"])
     store = found["store"]
