@@ -23,6 +23,8 @@ DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
     # a missing server is an error to report, not a reason to start a hidden one
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    # what a Prefect server answers while its database is restarted; asked again for about a minute
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     # MLflow's own seven tries wait for more than two minutes before they say that nobody answers
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     # threads that spin while they wait make a training on shared cores five times slower

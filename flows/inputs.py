@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.errors import InputError
 from storage.experiment import read_cells
-from storage.samples import UNLABELLED, Sample, read_samples, sample_of, samples_beside
+from storage.samples import UNLABELLED, Sample, Samples, read_samples, samples_beside
 from storage.sources.base import Acquisition
 from storage.sources.discovery import find_acquisitions
 from tasks import announce
@@ -47,10 +47,10 @@ def find_inputs(
     )
     _check_names(acquisitions)
     path = samples or samples_beside(inputs)
-    rows = read_samples(path) if path else []
+    table = read_samples(path) if path else Samples()
     truth = _truth_by_file({one.location.parent for one in acquisitions})
     found = [
-        Found(one, sample_of(one.name, rows), tuple(truth.get((one.location.parent, one.name), ())))
+        Found(one, table.of(one.name), tuple(truth.get((one.location.parent, one.name), ())))
         for one in acquisitions
     ]
     unlabelled = [one.acquisition.name for one in found if one.sample.condition == UNLABELLED]

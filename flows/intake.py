@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 
@@ -15,7 +15,7 @@ from storage.known import Known
 from storage.objects import Objects
 from storage.quarantine import Refusal
 from storage.records import Record
-from storage.samples import Sample, read_samples, sample_of
+from storage.samples import Sample, Samples, read_samples
 from storage.sources.base import Acquisition, content_digest
 from storage.sources.discovery import find_acquisitions
 from tasks.samples import attach_sample, standing_samples
@@ -52,6 +52,7 @@ class Intake:
     _announced: set[str] = field(default_factory=set)
     _refusals: dict[str, Refusal] | None = None
     _samples: dict[str, Record] | None = None
+    _table: Callable[[Path], Samples] = field(default_factory=lambda: lru_cache(maxsize=8)(read_samples))
     _lock: Lock = field(default_factory=Lock)
 
     def take(self, unit: Unit) -> list[Event]:
@@ -254,7 +255,7 @@ class Intake:
         for folder in [location, *location.parents][: inside + 1]:
             if (folder / "samples.csv").is_file():
                 name = arrival.acquisition.name
-                sample = sample_of(name, read_samples(folder / "samples.csv"))
+                sample = self._table(folder / "samples.csv").of(name)
                 return None if sample == Sample(file=name) else sample
         return None
 

@@ -27,6 +27,9 @@ STEPS_A_PLANE = 2  # segment: facts; extract: at least one
 STEPS_A_TILE = 4  # label, pair, renumber, measure
 
 
+TRIAL_FROM_BYTES = 2**30  # what is smaller is through before anybody asks how long it takes
+
+
 def plan_run(inputs: Sequence[str], settings: Settings, store: str | None = None) -> dict[str, Any]:
     """Return regions, bytes and peak memory of a run; no pixel is read and nothing is written.
 
@@ -40,6 +43,7 @@ def plan_run(inputs: Sequence[str], settings: Settings, store: str | None = None
     planned = [_plan_acquisition(one.acquisition, settings) for one in found]
     resources = settings.resources
     patches = sum(one["patches"] for one in planned)
+    network_s = _network_s(patches, settings)
     peak = max(one["peak_bytes"] for one in planned) * resources.workers
     return {
         "key": None,
@@ -57,7 +61,8 @@ def plan_run(inputs: Sequence[str], settings: Settings, store: str | None = None
             "peak_bytes": peak,
             "memory_bytes": resources.memory_bytes,
             "fits": peak <= resources.memory_bytes,
-            "network_s": _network_s(patches, settings),
+            "network_s": network_s,
+            "expected_s": _expected_s(planned, settings, network_s),
         },
         "reused": False,
         "acquisitions": planned,
@@ -102,6 +107,8 @@ def _plan_acquisition(acquisition: Acquisition, settings: Settings) -> dict[str,
         + planes * math.ceil(network.patches / at_once)
         + min(times, network.looks),
         "patches": planes * network.patches,
+        "raw_px": math.prod(shape),
+        "plane_px": planes * height * width,
         "raw_bytes": math.prod(shape) * dtype.itemsize,
         "clean_bytes": planes * math.prod(clean) * 4,
         "peak_bytes": max(
@@ -157,6 +164,24 @@ def _network_s(patches: int, settings: Settings) -> float | None:
     assert isinstance(segmenter, NetworkSegmenter)
     at_once = 1 if resources.compute == "serial" else min(resources.workers, gpu_count() or resources.workers)
     return round(patches * seconds_a_patch(segmenter.network) / at_once, 1)
+
+
+def _expected_s(
+    planned: Sequence[dict[str, Any]], settings: Settings, network_s: float | None
+) -> float | None:
+    """Return how long all stages up to the patches take at this machine's speed; None where that is short.
+
+    All pixels are ingested; what is cleaned, labelled and cut are planes.
+    """
+    if sum(one["raw_bytes"] for one in planned) < TRIAL_FROM_BYTES:
+        return None
+    from flows.trial import seconds_a_pixel  # brings all stages with it, which take seconds to import
+
+    rates = seconds_a_pixel(settings)
+    raw, planes = (sum(int(one[name]) for one in planned) for name in ("raw_px", "plane_px"))
+    work_s = raw * rates["ingest"] + planes * (sum(rates.values()) - rates["ingest"])
+    at_once: int = 1 if settings.resources.compute == "serial" else settings.resources.workers
+    return round(work_s / at_once + (network_s or 0.0), 1)
 
 
 def _largest_clean_plane(height: int, width: int, settings: PreprocessSettings) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from storage.inbox import SAMPLES, Inbox, Snapshot, Unit
 from storage.known import Known
 from storage.objects import Objects
 from storage.records import Record
-from storage.samples import Sample, read_samples, sample_of
+from storage.samples import Sample, Samples, read_samples
 from tasks.samples import attach_sample, standing_samples
 from tasks.stage import handle
 
@@ -49,12 +49,12 @@ class Restating:
                 continue
             self.known.note([(place, state, ())])
 
-    def _rows(self, place: str) -> list[Sample]:
+    def _rows(self, place: str) -> Samples:
         folder = place.rpartition("/")[0]
         with self.inbox.fetched(Unit(folder, {place: self.tables[place]}, frozenset())) as root:
             return read_samples(root / place)
 
-    def _apply(self, place: str, rows: list[Sample]) -> list[Event]:
+    def _apply(self, place: str, rows: Samples) -> list[Event]:
         events = []
         for key, paths in self._taken_under(place).items():
             raw = records.find(self.objects, "raw", key)
@@ -91,11 +91,11 @@ class Restating:
         return said == {**sample.model_dump(), "file": ""}
 
 
-def _said(name: str, paths: list[str], rows: list[Sample]) -> Sample | None:
+def _said(name: str, paths: list[str], rows: Samples) -> Sample | None:
     """Return what the table says of an acquisition, by its name or by what its file is called now."""
     scene = name[name.index("#") :] if "#" in name else ""
     for called in (name, *(path.rpartition("/")[2] + scene for path in paths)):
-        sample = sample_of(called, rows)
+        sample = rows.of(called)
         if sample != Sample(file=called):
             return sample
     return None

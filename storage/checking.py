@@ -13,7 +13,8 @@ from typing import Any, Literal
 from storage import images, layout, leases, ome, records
 from storage.arrays import Digests, digest
 from storage.errors import BusyError, DamagedStoreError, MissingInputError
-from storage.objects import MARKER, Entry, Objects
+from storage.listings import Entry
+from storage.objects import MARKER, Objects
 from storage.records import Record, Reference
 
 READ_AT_ONCE = 4
@@ -120,7 +121,7 @@ def _mend(objects: Objects, problem: Problem) -> bool:
     assert problem.owner is not None
     kind, key = problem.owner
     if problem.what == "wrong list of labels":
-        images.list_labels(objects, key, labels_of(records.listing(objects, "labels"), key))
+        images.list_labels(objects, key, images.label_keys(objects, key))
         return True
     try:
         with leases.held(objects, kind, key):

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from storage import images, layout, leases, records
 from storage.checking import labels_of
 from storage.errors import BusyError, DamagedStoreError
-from storage.objects import Entry, Objects
+from storage.listings import Entry
+from storage.objects import Objects
 from storage.records import KINDS, SELF_CONTAINED, Record, Reference
 
 # What came from outside cannot be computed again; a network is small, took hours, and may be a champion.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import arrays, layout, ome
+from storage import arrays, layout, ome, records
 from storage.arrays import ArraySpec, Digests, ZarrArray, power_of_two_shards
 from storage.errors import DamagedStoreError, MissingInputError
 from storage.objects import Objects
@@ -132,6 +132,13 @@ def list_labels(objects: Objects, clean_key: str, names: list[str]) -> None:
         objects.delete([f"{path}/zarr.json"])
     elif listed_labels(objects, clean_key) != sorted(names):
         arrays.create_group(objects, path, ome.labels_group_attributes(sorted(names)), {})
+
+
+def label_keys(objects: Objects, clean_key: str) -> list[str]:
+    """Return the keys of the finished label images that lie in a clean image; looks at no other image."""
+    group = layout.labels_group_path(clean_key)
+    inside = {name.removeprefix(f"{group}/").partition("/")[0] for name in objects.names(group)}
+    return sorted(key for key in inside - {"zarr.json"} if records.find(objects, "labels", key))
 
 
 def listed_labels(objects: Objects, clean_key: str) -> list[str]:

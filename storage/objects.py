@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,22 +15,13 @@ from obstore.exceptions import AlreadyExistsError
 
 from storage.backends import FAULTS, backend, persist, reason
 from storage.errors import InputError, MissingInputError, StoreError
+from storage.listings import STAGING, Entry, entry_of, walk
 
 MARKER = "chipcyte.json"
 MARKER_TEXT = b'{"format":"chipcyte store","version":1}\n'
 AT_ONCE = 8
-STAGING = re.compile(r"#\d+$")  # what obstore writes before it renames; a killed process leaves it behind
 
 _opened: set[str] = set()  # found to be stores by this process: a worker opens its store for every unit
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One object of a listing."""
-
-    name: str
-    size_bytes: int
-    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -66,8 +56,13 @@ class Objects:
 
     def get_all(self, names: Sequence[str]) -> list[bytes]:
         """Return the bytes of many small objects, asking for several at once."""
+        size = max(1, min(64, len(names) // AT_ONCE))  # what is near answers sooner than a thread is woken
+        parts = [names[start : start + size] for start in range(0, len(names), size)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(self.get, names))
+            return [content for found in pool.map(self._get_each, parts) for content in found]
+
+    def _get_each(self, names: Sequence[str]) -> list[bytes]:
+        return [self.get(name) for name in names]
 
     def put_all(self, contents: Mapping[str, bytes]) -> None:
         """Write many small objects, several at once."""
@@ -98,8 +93,14 @@ class Objects:
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the names of all objects below a folder `prefix`, in sorted order."""
-        for entry in self.entries(prefix):
-            yield entry.name
+        if self.folder is None:
+            yield from (entry.name for entry in self.entries(prefix))
+            return
+        with self._clear("list", prefix):
+            found = sorted(name for name, _ in walk(self.folder, prefix))
+        if not found:
+            self.check_present()
+        yield from found
 
     def sizes(self, prefix: str) -> list[tuple[str, int]]:
         """Return (name, size in bytes) of all objects below a folder `prefix`, sorted by name."""
@@ -113,30 +114,21 @@ class Objects:
         return found
 
     def _entries(self, prefix: str) -> list[Entry]:
-        try:
-            found = [
-                Entry(entry["path"], int(entry["size"]), entry["last_modified"])
-                for batch in obstore.list(self.backend, prefix or None)
-                for entry in batch
-            ]
-        except FileNotFoundError:
-            found = []
-        except FAULTS as error:
-            raise self._failed("list", prefix, error) from error
+        with self._clear("list", prefix):
+            if self.folder is not None:
+                found = [one for name, file in walk(self.folder, prefix) if (one := entry_of(name, file))]
+            else:
+                every = (one for batch in obstore.list(self.backend, prefix or None) for one in batch)
+                found = [Entry(one["path"], int(one["size"]), one["last_modified"]) for one in every]
         return sorted(found, key=lambda entry: entry.name)
 
     def leftovers(self, prefix: str = "") -> list[Entry]:
         """Return the half-written files that killed processes left below `prefix`, which no listing shows."""
         if self.folder is None:
             return []
-        found = []
         with self._clear("list", ""):
-            for folder, _, names in os.walk(self.folder / prefix):
-                for path in (Path(folder, name) for name in names if STAGING.search(name)):
-                    with suppress(FileNotFoundError):  # finished meanwhile, by a process that is alive
-                        facts = path.stat()
-                        when = datetime.fromtimestamp(facts.st_mtime, UTC)
-                        found.append(Entry(path.relative_to(self.folder).as_posix(), facts.st_size, when))
+            torn = walk(self.folder, prefix, torn=True)
+            found = [one for name, file in torn if (one := entry_of(name, file))]
         return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, names: list[str]) -> None:

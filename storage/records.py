@@ -2,9 +2,11 @@
 
 import json
 import posixpath
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from heapq import nlargest
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -13,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from storage import layout
 from storage.arrays import Digests, digest
 from storage.errors import DamagedStoreError, InputError, MissingInputError
-from storage.keys import canonical_json, digest_text
+from storage.keys import KEY_LENGTH, canonical_json, digest_text
+from storage.listings import Entry
 from storage.names import is_plain
 from storage.objects import Objects
 
@@ -35,6 +38,7 @@ KINDS = (
     "reproduction",
 )
 SELF_CONTAINED = ("annotation", "segmenter")  # hold all they need: what they were made from may be gone
+_WHOLE_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
 
@@ -197,7 +201,10 @@ def find(objects: Objects, kind: str, key: str) -> Record | None:
 def read(objects: Objects, kind: str, key: str) -> Record:
     """Return a record; MissingInputError if the artifact does not exist."""
     path = layout.record_path(kind, key)
-    content = objects.get(path)
+    return _parsed(objects, path, objects.get(path))
+
+
+def _parsed(objects: Objects, path: str, content: bytes) -> Record:
     try:
         return Record.model_validate_json(content)
     except ValidationError as error:
@@ -208,15 +215,39 @@ def read(objects: Objects, kind: str, key: str) -> Record:
 
 def listing(objects: Objects, kind: str | None = None) -> list[Record]:
     """Return all records, or those of one kind, the oldest first."""
+    return _read_all(objects, [entry.name for entry in _entries(objects, kind)])
+
+
+def newest(objects: Objects, kind: str | None, most: int) -> tuple[list[Record], int]:
+    """Return the records that came last into a store, the oldest of them first, and how many there are.
+
+    No more than `most` are read: when a record came, its listing says. In a store that was restored from a
+    backup that is when it was restored.
+    """
+    entries = _entries(objects, kind)
+    last = nlargest(most, entries, key=lambda entry: (entry.modified, entry.name))
+    return _read_all(objects, [entry.name for entry in last]), len(entries)
+
+
+def _entries(objects: Objects, kind: str | None) -> list[Entry]:
     prefix = f"{layout.RECORDS}/{kind}" if kind else layout.RECORDS
-    names = [name.removeprefix(f"{layout.RECORDS}/") for name in objects.names(prefix)]
-    pairs = [name.removesuffix(".json").split("/") for name in names if name.endswith(".json")]
-    records = [read(objects, found, key) for found, key in pairs]
-    return sorted(records, key=lambda record: (record.created, KINDS.index(record.kind), record.key))
+    return [entry for entry in objects.entries(prefix) if entry.name.endswith(".json")]
+
+
+def _read_all(objects: Objects, names: Sequence[str]) -> list[Record]:
+    found = [_parsed(objects, name, text) for name, text in zip(names, objects.get_all(names), strict=True)]
+    return sorted(found, key=lambda record: (record.created, KINDS.index(record.kind), record.key))
 
 
 def resolve(objects: Objects, start_of_key: str) -> Record:
-    """Return the one record whose key begins so; InputError if none or several do."""
+    """Return the one record whose key begins so; InputError if none or several do.
+
+    A whole key is looked up, one of fewer digits searched for among all.
+    """
+    kinds = KINDS if _WHOLE_KEY.fullmatch(start_of_key) else ()
+    whole = [record for kind in kinds if (record := find(objects, kind, start_of_key))]
+    if len(whole) == 1:
+        return whole[0]
     paths = [
         name for name in objects.names(layout.RECORDS) if name.rsplit("/", 1)[1].startswith(start_of_key)
     ]

@@ -1,8 +1,10 @@
 """samples.csv: what the lab knows of a file: chip, position, condition, replicate."""
 
 import csv
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import translate
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,7 +27,45 @@ class Sample(BaseModel):
     replicate: str = ""
 
 
-def read_samples(path: Path) -> list[Sample]:
+class Samples(tuple[Sample, ...]):
+    """The rows of a table. A name is looked up, not searched for: a lab's table has a row for each file."""
+
+    def of(self, name: str) -> Sample:
+        """Return what the table says of a file; a file that no row matches is "unlabelled".
+
+        Raises
+        ------
+        InputError
+            Two rows match the file.
+        """
+        places = self._places.get(name, [])
+        patterns = [place for place, matches in self._patterns if self[place].file != name and matches(name)]
+        matching = [self[place] for place in sorted(places + patterns)]
+        if len(matching) > 1:
+            rows = " and ".join(repr(row.file) for row in matching)
+            raise InputError(
+                f"expected one row of samples.csv for {name}, found {rows}; make them exclude each other"
+            )
+        return matching[0].model_copy(update={"file": name}) if matching else Sample(file=name)
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for place, row in enumerate(self):
+            found.setdefault(row.file, []).append(place)
+        return found
+
+    @cached_property
+    def _patterns(self) -> list[tuple[int, Callable[[str], object]]]:
+        signs = re.compile(r"[*?[]")
+        return [
+            (place, re.compile(translate(row.file)).match)
+            for place, row in enumerate(self)
+            if signs.search(row.file)
+        ]
+
+
+def read_samples(path: Path) -> Samples:
     """Read samples.csv; an error names the file, the line and the column that is wrong."""
     if not path.is_file():
         raise MissingInputError(f"expected a samples table at {path}, found nothing there")
@@ -36,7 +76,7 @@ def read_samples(path: Path) -> list[Sample]:
         raise FormatError(f"{path}: expected a CSV table in UTF-8, found something else: {error}") from error
     if not rows:
         raise FormatError(f"{path}: expected a row for each file under {','.join(COLUMNS)}, found none")
-    return [_row(path, number, row) for number, row in enumerate(rows, start=2)]
+    return Samples(_row(path, number, row) for number, row in enumerate(rows, start=2))
 
 
 def _row(path: Path, line: int, row: dict[str, str | None]) -> Sample:
@@ -50,25 +90,6 @@ def _row(path: Path, line: int, row: dict[str, str | None]) -> Sample:
         raise FormatError(
             f"{path}, line {line}: unknown column {column!r}; expected {','.join(COLUMNS)}"
         ) from error
-
-
-def sample_of(name: str, samples: Sequence[Sample]) -> Sample:
-    """Return what the table says of a file; a file that no row matches is "unlabelled".
-
-    Raises
-    ------
-    InputError
-        Two rows match the file.
-    """
-    matching = [row for row in samples if row.file == name or fnmatchcase(name, row.file)]
-    if len(matching) > 1:
-        rows = " and ".join(repr(row.file) for row in matching)
-        raise InputError(
-            f"expected one row of samples.csv for {name}, found {rows}; make them exclude each other"
-        )
-    if not matching:
-        return Sample(file=name)
-    return matching[0].model_copy(update={"file": name})
 
 
 def samples_beside(inputs: Sequence[str | Path]) -> Path | None:

@@ -1,7 +1,6 @@
 """refine import: corrected masks back into the store, checked, with what was changed."""
 
 import getpass
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from storage.errors import FormatError, InputError, MissingInputError
 from storage.objects import Objects
 from storage.pairs import Form, Note, Origin, Pair, find_pairs, read_note
 from storage.records import Record, Reference
-from storage.samples import Sample, read_samples, sample_of
+from storage.samples import Samples, read_samples
 from tasks.annotations import Annotation, keep_annotation, pixels_digest, standing_annotations
 from tasks.kernels.annotation_checks import Checked, check_masks
 from tasks.kernels.matching import changes
@@ -86,7 +85,7 @@ def read_folder(
     origins = note.frames if note else {}
     if objects is not None:
         _check_store(objects, note, folder)
-    samples = read_samples(folder / SAMPLES) if (folder / SAMPLES).is_file() else []
+    samples = read_samples(folder / SAMPLES) if (folder / SAMPLES).is_file() else Samples()
     read, untouched = [], []
     for pair in found:
         origin = origins.get(pair.name)
@@ -149,7 +148,7 @@ def _read(
     masks: NDArray[Any],
     origin: Origin | None,
     frame: Frame | None,
-    samples: Sequence[Sample],
+    samples: Samples,
     said: Said,
 ) -> Corrected:
     file = pair.masks[form]
@@ -165,10 +164,10 @@ def _read(
     return Corrected(Annotation(pair.name, group, yx, checked.labels_yx), checked, origin, before, file)
 
 
-def _group(pair: Pair, samples: Sequence[Sample]) -> str:
+def _group(pair: Pair, samples: Samples) -> str:
     """Return the chip that samples.csv names, else the picture itself."""
     name = pair.picture.name if pair.picture else pair.name
-    return (sample_of(name, samples).chip if samples else "") or pair.name
+    return (samples.of(name).chip if samples else "") or pair.name
 
 
 def _keep(objects: Objects, one: Corrected, who: str, standing: Record | None) -> Handle:

@@ -69,8 +69,7 @@ def _asked(settings: SegmentSettings, segmenter: AnySegmenter) -> dict[str, Any]
 
 def _list_labels(objects: Objects, clean_key: str) -> None:
     """Keep NGFF's list of label images true to the records."""
-    every = records.listing(objects, "labels")
-    images.list_labels(objects, clean_key, [one.key for one in every if one.parents[0].key == clean_key])
+    images.list_labels(objects, clean_key, images.label_keys(objects, clean_key))
 
 
 def _label(

@@ -4,6 +4,7 @@ import json
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import tifffile
 from flows.inputs import Found, find_inputs
 from storage import arrays, images, layout, tables
 from storage.objects import Objects
+from tasks.cluster import cluster
+from tasks.embed import embed
 from tasks.extract import extract
 from tasks.ingest import ingest
 from tasks.kernels.simulation.design import ExperimentDesign
@@ -21,6 +24,7 @@ from tasks.segment import segment
 from tasks.segment_settings import SegmentSettings, Threshold
 from tasks.settings import ExtractSettings, IngestSettings, Resources, Settings, TrainSettings
 from tasks.stage import Handle, folder
+from tasks.train import Tracking, train
 from tasks.train_settings import ConvBody
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +83,16 @@ def carry(objects: Objects, found: Found, settings: Settings = QUICK) -> Carried
         resources=resources,
     )
     return Carried(found, raw, sample, truth, clean, labels, patches)
+
+
+def up_to_clusters(path: Path, objects: Objects, settings: Settings = QUICK) -> None:
+    """All recordings of a folder from their files to the clusters, without Prefect."""
+    nowhere = Tracking("nowhere", path.name)
+    patches = [carry(objects, found, settings).patches for found in found_in(path)]
+    given: Any = {"patches": patches, "store": objects.url, "resources": settings.resources}
+    model = train.fn(**given, settings=settings.train, tracking=nowhere)
+    embedding = embed.fn(**given, model=model, settings=settings.embed, training=settings.train)
+    cluster.fn(embedding, objects.url, settings.cluster, nowhere)
 
 
 def contents(objects: Objects) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ from rich.tree import Tree
 from flows.cli.common import Common, command, out
 from flows.cli.stages import InputsArgument
 
+MOST_ROWS = 40  # of a plan's table
+
 
 @command
 def list_records(
@@ -16,8 +18,11 @@ def list_records(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help="raw, clean, labels, patches, model, clusters, ...")
     ] = None,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=0, help="How many, those that came last; 0: all.")
+    ] = 1000,
 ) -> None:
-    """List what a store holds.
+    """List what a store holds, what came last at the end.
 
     Example: chipcyte list raw --store /data/store
     """
@@ -28,16 +33,27 @@ def list_records(
     if kind is not None and kind not in records.KINDS:
         raise InputError(f"expected a kind of {', '.join(records.KINDS)}, found {kind!r}")
     objects = open_store(common.store)
-    found = [_brief(objects, record) for record in records.listing(objects, kind)]
+    if last:
+        listed, total = records.newest(objects, kind, last)
+    else:
+        listed = records.listing(objects, kind)
+        total = len(listed)
+    found = [_brief(objects, record) for record in listed]
     whole = {
         "key": [one["key"] for one in found],
         "uri": objects.url,
-        "counts": {"artifacts": len(found)},
+        "counts": {"artifacts": total, "listed": len(found)},
         "metrics": {},
         "reused": True,
         "artifacts": found,
     }
-    common.show(whole, lambda: out.print(_records_table(found)))
+    common.show(whole, lambda: _print_records(found, total))
+
+
+def _print_records(found: list[dict[str, Any]], total: int) -> None:
+    out.print(_records_table(found))
+    if len(found) < total:
+        out.print(f"the last {len(found):,} of {total:,}; --last 0 lists all")
 
 
 def _brief(objects: Any, record: Any) -> dict[str, Any]:
@@ -123,9 +139,10 @@ def _leaf(record: Any) -> str:
 
 @command
 def plan(inputs: InputsArgument, common: Common) -> None:
-    """Say what a run would do: units, bytes and peak memory. Reads headers only and computes nothing.
+    """Say what a run would do: units, bytes, peak memory and hours. Reads headers only and writes nothing.
 
-    If a network segments, it is shown one empty patch, to say how long all of them take.
+    If a network segments, it is shown one empty patch, to say how long all of them take. For a gigabyte or
+    more a small simulated recording is carried through the stages, for the same reason.
 
     Example: chipcyte plan recordings/
     """
@@ -142,21 +159,32 @@ def _print_plan(found: dict[str, Any]) -> None:
         table.add_column(name)
     for name in ("units", "raw MiB", "clean MiB", "peak MiB a worker"):
         table.add_column(name, justify="right")
-    for one in found["acquisitions"]:
+    for one in found["acquisitions"][:MOST_ROWS]:
         numbers = (one["raw_bytes"], one["clean_bytes"], one["peak_bytes"])
         sizes = [f"{value / 2**20:,.0f}" for value in numbers]
         shape = " ".join(str(size) for size in one["shape"])
         table.add_row(one["name"], shape, one["dtype"], str(one["units"]), *sizes)
     out.print(table)
-    budget = found["metrics"]
+    budget, counts = found["metrics"], found["counts"]
+    out.print(
+        f"{counts['acquisitions']:,} acquisitions, {counts['units']:,} units, "
+        f"{counts['raw_bytes'] / 2**30:,.1f} GiB of recordings",
+        soft_wrap=True,
+    )
     out.print(
         f"{budget['workers']} workers, peak {budget['peak_bytes'] / 2**20:,.0f} MiB together, "
         f"allowed {budget['memory_bytes'] / 2**20:,.0f} MiB: {'fits' if budget['fits'] else 'does NOT fit'}",
         soft_wrap=True,
     )
     if budget["network_s"] is not None:
-        patches = found["counts"]["patches"]
         out.print(
-            f"{patches:,} patches for the network, about {budget['network_s']:,.0f} s of this machine",
+            f"{counts['patches']:,} patches for the network, "
+            f"about {budget['network_s']:,.0f} s of this machine",
+            soft_wrap=True,
+        )
+    if budget["expected_s"] is not None:
+        out.print(
+            f"about {budget['expected_s'] / 3600:,.1f} hours up to the patches with {budget['workers']} "
+            "workers like this machine's; learning comes on top, by the number of cells",
             soft_wrap=True,
         )

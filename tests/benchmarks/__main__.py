@@ -23,8 +23,10 @@ BENCHMARKS = (
     "populations",
     "preprocess",
     "refine",
+    "scale",
     "segment",
     "segment_large",
+    "soak",
     "train",
 )
 

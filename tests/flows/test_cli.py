@@ -214,6 +214,8 @@ def test_list(carried):
     objects, acquisitions = carried
     found = answer("list", "raw", "--store", objects.url)
     assert set(found["key"]) == {one.raw.key for one in acquisitions}
+    last = answer("list", "raw", "--last", "1", "--store", objects.url)
+    assert [last["counts"][name] for name in ("artifacts", "listed")] == [found["counts"]["artifacts"], 1]
     every = answer("list", "--store", objects.url)
     assert every["counts"]["artifacts"] == 6 * len(acquisitions)
 

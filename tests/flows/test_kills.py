@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 
 from storage.objects import Objects, open_store
-from tasks import cluster, train
-from tasks.embed import embed
+from tasks import cluster
 from tasks.train import Tracking
-from tests.support import QUICK, SERIAL, carry, contents, found_in
+from tests.support import contents, up_to_clusters
 
 KILLS = 30
-TRACKING = Tracking("nowhere", "kills")
 PROCESSES = multiprocessing.get_context("forkserver")  # the imports are paid once, no thread is inherited
 
 
@@ -39,19 +37,7 @@ def whole_way(recordings: str, store: str) -> None:
     Tracking.run = no_run
     cluster.umap_2d = lambda points, **_settings: np.asarray(points[:, :2], np.float32)
     objects = open_store(store, create=True)
-    patches = [carry(objects, found).patches for found in found_in(Path(recordings))]
-    model = train.train.fn(
-        patches=patches, store=store, settings=QUICK.train, resources=SERIAL, tracking=TRACKING
-    )
-    embedding = embed.fn(
-        patches=patches,
-        model=model,
-        store=store,
-        settings=QUICK.embed,
-        training=QUICK.train,
-        resources=SERIAL,
-    )
-    cluster.cluster.fn(embedding, store, QUICK.cluster, TRACKING)
+    up_to_clusters(Path(recordings), objects)
 
 
 def run_for(seconds: float | None, *arguments: str) -> tuple[int | None, float]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from flows.planning import plan_run
+from flows.trial import seconds_a_pixel
 from storage import images, layout
 from storage.sources.tiff import TiffSource
 from tasks import budget, parts
@@ -163,3 +164,24 @@ def test_no_pixel_is_read(experiment, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in experiment.rglob("*")}
     planned(experiment)
     assert {path: path.stat().st_mtime_ns for path in experiment.rglob("*")} == before
+
+
+def test_hours_are_told_where_there_is_work_for_hours(tmp_path, monkeypatch):
+    path = write_tiff(tmp_path / "a.tif", np.zeros((3, 64, 100), np.uint16), photometric="minisblack")
+    settings = QUICK.model_copy(update={"resources": Resources(compute="local", workers=2)})
+    assert planned(path, settings)["metrics"]["expected_s"] is None
+    rates = {"ingest": 1e-3, "preprocess": 2e-3, "segment": 3e-3, "extract": 4e-3}
+    monkeypatch.setattr("flows.trial.seconds_a_pixel", lambda _: rates)
+    monkeypatch.setattr("flows.planning.TRIAL_FROM_BYTES", 1)
+    assert planned(path, settings)["metrics"]["expected_s"] == 3 * 64 * 100 * 10e-3 / 2
+    assert planned(path)["metrics"]["expected_s"] == 3 * 64 * 100 * 10e-3  # in one process
+
+
+def test_the_trial_times_each_stage_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.trial.EDGE_PX", 192)
+    monkeypatch.setattr("flows.trial.FRAMES", 2)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rates = seconds_a_pixel(QUICK)
+    assert list(rates) == ["ingest", "preprocess", "segment", "extract"]
+    assert max(rates.values()) > 0
+    assert list(tmp_path.iterdir()) == []

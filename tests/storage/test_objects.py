@@ -2,6 +2,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import pytest
 
 from storage.errors import ChipcyteError, InputError, MissingInputError, StoreError
@@ -202,3 +203,21 @@ def test_what_a_killed_put_left_is_found_and_removed(local: Objects) -> None:
     local.delete(["a/b#1"])
     assert local.leftovers() == []
     assert local.get("a/b") == b"1"
+
+
+def test_a_folder_is_walked_as_obstore_lists_it(local: Objects) -> None:
+    for name in ("a/b/c.json", "a/b.json", "a/ü.json", "x#1.json"):
+        local.put(name, b"12")
+    assert local.folder is not None
+    (local.folder / "a" / "b.json#7").write_bytes(b"torn")
+    assert [one.name for one in local.leftovers()] == ["a/b.json#7"]
+    (local.folder / "empty").mkdir()
+    (local.folder / "linked").symlink_to(local.folder / "a")
+    for prefix in ("", "a", "a/b", "linked", "a/b.json", "nothing"):
+        every = [one for batch in obstore.list(local.backend, prefix or None) for one in batch]
+        assert list(local.names(prefix)) == sorted(one["path"] for one in every)
+        assert local.sizes(prefix) == sorted((one["path"], one["size"]) for one in every)
+        moments = {one["path"]: one["last_modified"] for one in every}
+        assert all(
+            abs((moments[one.name] - one.modified).total_seconds()) < 1e-3 for one in local.entries(prefix)
+        )

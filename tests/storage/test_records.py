@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,28 @@ def test_listing_is_complete_and_by_kind(store: Objects) -> None:
     assert records.listing(store) == made
     assert records.listing(store, "clean") == [made[1]]
     assert records.listing(store, "report") == []
+
+
+def test_of_the_newest_no_other_is_read(store: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [make(store, "raw", f"a{number}") for number in range(5)]
+    before, keys = {one.key for one in made}, set()
+    time.sleep(0.02 if store.folder else 1.1)  # S3 tells whole seconds
+    late = make(store, "clean", "a9")
+    read = Objects.get
+    monkeypatch.setattr(Objects, "get", lambda self, name: keys.add(name) or read(self, name))
+    assert records.newest(store, None, 1) == ([late], 6)
+    assert keys == {"records/clean/a9.json"}
+    found, count = records.newest(store, "raw", 3)
+    assert (len({one.key for one in found} & before), count) == (3, 5)
+    assert records.newest(store, "raw", 99) == (made, 5)
+    assert records.newest(store, "report", 3) == ([], 0)
+
+
+def test_a_whole_key_is_looked_up_without_a_listing(store: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "ab" * 10
+    made = make(store, "clean", key)
+    monkeypatch.setattr(Objects, "entries", lambda *_: pytest.fail("all records were listed"))
+    assert records.resolve(store, key) == made
 
 
 def test_the_start_of_a_key_is_enough_when_it_is_one(store: Objects) -> None:

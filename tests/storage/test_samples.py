@@ -1,7 +1,7 @@
 import pytest
 
 from storage.errors import FormatError, InputError, MissingInputError
-from storage.samples import UNLABELLED, Sample, read_samples, sample_of, samples_beside
+from storage.samples import UNLABELLED, Sample, Samples, read_samples, samples_beside
 
 HEADER = "file,chip,position,condition,replicate\n"
 
@@ -57,20 +57,22 @@ def test_a_table_that_is_not_there(tmp_path):
 
 
 def test_an_exact_name_or_a_pattern_finds_the_row():
-    rows = [Sample(file="a.tif", condition="BRAF"), Sample(file="b_*.tif", condition="wild type")]
-    assert sample_of("a.tif", rows).condition == "BRAF"
-    assert sample_of("b_17.tif", rows) == Sample(file="b_17.tif", condition="wild type")
-    assert sample_of("B_17.tif", rows).condition == UNLABELLED
-    assert sample_of("c.tif", rows) == Sample(file="c.tif")
+    rows = Samples([Sample(file="a.tif", condition="BRAF"), Sample(file="b_*.tif", condition="wild type")])
+    assert rows.of("a.tif").condition == "BRAF"
+    assert rows.of("b_17.tif") == Sample(file="b_17.tif", condition="wild type")
+    assert rows.of("B_17.tif").condition == UNLABELLED
+    assert rows.of("c.tif") == Sample(file="c.tif")
 
 
 def test_a_name_with_the_signs_of_a_pattern_finds_itself():
-    assert sample_of("a[1].tif", [Sample(file="a[1].tif", condition="BRAF")]).condition == "BRAF"
+    assert Samples([Sample(file="a[1].tif", condition="BRAF")]).of("a[1].tif").condition == "BRAF"
 
 
 def test_a_pattern_covers_the_positions_of_one_file():
-    rows = [Sample(file="chip.nd2#*", condition="BRAF"), Sample(file="plate#B02_*", condition="wild type")]
-    assert [sample_of(name, rows).condition for name in ("chip.nd2#0", "plate#B02_s1")] == [
+    rows = Samples(
+        [Sample(file="chip.nd2#*", condition="BRAF"), Sample(file="plate#B02_*", condition="wild type")]
+    )
+    assert [rows.of(name).condition for name in ("chip.nd2#0", "plate#B02_s1")] == [
         "BRAF",
         "wild type",
     ]
@@ -78,7 +80,7 @@ def test_a_pattern_covers_the_positions_of_one_file():
 
 def test_two_rows_for_one_file_are_an_input_error():
     with pytest.raises(InputError, match=r"'a\*' and '\*\.tif'; make them exclude each other"):
-        sample_of("a.tif", [Sample(file="a*"), Sample(file="*.tif"), Sample(file="b.tif")])
+        Samples([Sample(file="a*"), Sample(file="*.tif"), Sample(file="b.tif")]).of("a.tif")
 
 
 def test_the_table_beside_the_inputs_is_found(tmp_path):
@@ -90,3 +92,12 @@ def test_the_table_beside_the_inputs_is_found(tmp_path):
     table(other, HEADER)
     with pytest.raises(InputError, match="name one with --samples"):
         samples_beside([tmp_path, other])
+
+
+def test_a_row_for_each_of_many_files_is_looked_up_not_searched_for():
+    rows = Samples(Sample(file=f"chip_{number}.tif", chip=str(number)) for number in range(1000))
+    assert rows._patterns == []
+    assert rows.of("chip_517.tif").chip == "517"
+    same = Samples([Sample(file="a.tif"), Sample(file="a.tif", chip="1")])
+    with pytest.raises(InputError, match=r"'a\.tif' and 'a\.tif'"):
+        same.of("a.tif")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import obstore
 import pytest
 
+from storage import objects as objects_of_a_store
 from storage.arrays import CheckedStore
 from storage.objects import open_store
 from tasks.extract import extract
@@ -24,6 +25,7 @@ from tests.support import QUICK, TINY, found_in
 VERBS = ("get", "put", "head", "list", "delete")
 PLANES, LEVELS = 2, 2  # a plane is one shard in each level
 TILED = QUICK.model_copy(update={"segment": QUICK.segment.model_copy(update={"tile_px": 128})})
+STRANGER = "0" * 20
 STEPS = {"ingest": 1, "preprocess": 2, "segment": 5, "extract": 1}
 
 
@@ -56,9 +58,15 @@ def counted(patch, requests):
         requests.seen.append(("get", f"{store.folder}/{key}"))
         return await read(store, key, *args, **kwargs)
 
-    read = CheckedStore.get
+    def walked(folder, prefix, **torn):
+        if not torn:  # whole objects, as S3 would list them
+            requests.seen.append(("list", prefix))
+        return walk(folder, prefix, **torn)
+
+    read, walk = CheckedStore.get, objects_of_a_store.walk
     for verb in VERBS:
         patch.setattr(obstore, verb, noting(verb, getattr(obstore, verb)))
+    patch.setattr(objects_of_a_store, "walk", walked)
     patch.setattr(CheckedStore, "get", get)
 
 
@@ -69,6 +77,7 @@ def stages(tmp_path_factory):
     simulate_experiment(folder / "experiment", replace(TINY, width_px=300))
     objects = open_store(str(folder / "store"), create=True)
     url, resources = objects.url, TILED.resources
+    objects.put_all({f"records/{kind}/{STRANGER}.json": b"of another" for kind in ("clean", "labels")})
     found = found_in(folder / "experiment")[0]
     stages = {name: Requests() for name in STEPS}
 
@@ -140,6 +149,13 @@ def test_segment_reads_first_labels_for_each_pair_of_tiles_and_to_number_them(st
 
 def test_extract_reads_each_shard_once(stages):
     assert set(stages["extract"].of("get", "/c/").values()) == {1}
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_no_record_of_another_acquisition_is_read(stage, stages):
+    """A store holds a million of them."""
+    assert stages[stage].count("get", STRANGER) == 0
+    assert stages[stage].count("list", "^records") == 0
 
 
 @pytest.mark.parametrize("stage", STEPS)

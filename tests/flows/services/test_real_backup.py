@@ -1,7 +1,5 @@
 """Backup and restore of the real servers' databases; start with `pytest -m services`."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from flows.backup import back_up, restore
 from flows.services import databases, down, up
 from storage.objects import open_store
 from tests.flows.services.support import free_port, marked, read
+from tests.hosts import postgres
 
 pytestmark = pytest.mark.services
 
@@ -59,36 +58,16 @@ def test_mlflows_registry_and_prefects_flows_come_back_while_servers_run(
 
 
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a PostgreSQL of our own, without a last name."""
-    programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
-    root = os.getuid() == 0
-    if programs is None or shutil.which("pg_dump") is None or (root and shutil.which("runuser") is None):
-        pytest.skip("this system has no PostgreSQL")
-    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
-    user = ["runuser", "-u", "postgres", "--"] if root else []
-    if root:
-        shutil.chown(folder, "postgres")
-        for above in (folder.parent, folder.parent.parent):
-            above.chmod(0o755)
-    data = ["-D", str(folder / "data")]
-
-    def run(name: str, *words: str) -> None:
-        subprocess.run([*user, programs / name, *words], check=True, capture_output=True, cwd=folder)
-
-    run("initdb", *data, "--auth=trust", "--username=lab", "--no-sync")
-    where = f"-h 127.0.0.1 -p {port} -k {folder} -F"
-    run("pg_ctl", *data, "-l", str(folder / "log"), "-o", where, "-w", "start")
-    try:
-        for name in ("one", "two"):
-            run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "lab", name)
-        yield f"postgresql://lab@127.0.0.1:{port}/"
-    finally:
-        run("pg_ctl", *data, "-m", "immediate", "stop")
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.running(tmp_path_factory.mktemp("postgres"), free_port(), ["one", "two"]) as server:
+        yield f"postgresql://{server.address}/"
 
 
-def test_a_postgres_database_comes_back_in_an_empty_one_and_only_there(postgres: str, tmp_path: Path) -> None:
-    one, two = (databases.Database("mlflow", f"{postgres}{name}") for name in ("one", "two"))
+def test_a_postgres_database_comes_back_in_an_empty_one_and_only_there(address: str, tmp_path: Path) -> None:
+    one, two = (databases.Database("mlflow", f"{address}{name}") for name in ("one", "two"))
 
     def ask(which: databases.Database, sql: str) -> str:
         done = subprocess.run(["psql", which.url, "-qAtc", sql], capture_output=True, text=True, check=True)

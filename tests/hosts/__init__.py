@@ -1,0 +1,1 @@
+"""A site of three machines on one: what the tests of clusters run on."""
