@@ -65,7 +65,7 @@ def up(
     found = _found(servers, started, schedules) | {"uri": str(home)}
     common.show(found, lambda: _print_servers(found))
     if foreground:
-        services.stay(home)
+        services.become_supervisor(home)
 
 
 def _found(servers: Any, started: int, schedules: list[str]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""`python -m flows.services HOME`: the supervisor of a home, as `up` starts it."""
+"""`python -m flows.services HOME [--stay]`: a home's supervisor, which may stop the group at its end."""
 
 import sys
 from pathlib import Path
 
+from flows.services.lifecycle import STAY, stay
 from flows.services.supervising import supervise
 
-supervise(Path(sys.argv[1]))
+(stay if STAY in sys.argv else supervise)(Path(sys.argv[1]))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from flows.services import ports, processes
 from flows.services.access import PASSWORD, Access, chosen_access, tell_clients
@@ -19,8 +20,10 @@ from flows.services.addresses import (
 from flows.services.launching import Launch, LostPortError, launch, wait_until_well
 from flows.services.recipes import LOCAL, MLFLOW, PARTS, PREFECT, RECIPES, WORKER, Recipe
 from flows.services.records import ServerRecord, locked, read_records, write_records
-from flows.services.supervising import SUPERVISOR, dismiss, employ, enlist, log_file, supervise
+from flows.services.supervising import SUPERVISOR, dismiss, employ, enlist, log_file, say, supervise
 from storage.errors import InputError
+
+STAY = "--stay"
 
 Wanted = Mapping[str, int | None]
 """Port the user asked for, by server name; None leaves the choice to chipcyte."""
@@ -151,6 +154,12 @@ def down(home: Path) -> list[str]:
     return [one.name for one in PARTS if one.name in ran]
 
 
+def become_supervisor(home: Path) -> NoReturn:
+    """Go on as a small process that does `stay`: this one has all libraries in its memory."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "flows.services", str(home), STAY])
+
+
 def stay(home: Path) -> None:
     """Supervise the group from this process until it is told to end, or `down` is called; then stop it."""
     home = home.resolve()
@@ -161,6 +170,8 @@ def stay(home: Path) -> None:
             dismiss(home, records)
             enlist(home, records, os.getpid())
         supervise(home)
+    except KeyboardInterrupt:
+        say("told to end")
     finally:
         down(home)
 

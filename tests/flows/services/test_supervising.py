@@ -209,6 +209,26 @@ def test_what_a_supervisor_started_does_not_end_with_it(home: Path) -> None:
     assert down(home) == [*NAMES, "worker"]
 
 
+@pytest.mark.parametrize("how", ["signal", "down"])
+def test_one_that_stays_stops_the_group_when_it_is_told_to_end(how: str, home: Path) -> None:
+    up(home)
+    words = [sys.executable, "-m", "flows.services", str(home), lifecycle.STAY]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}) as stays:
+        give_up_s = time.monotonic() + 60
+        while SUPERVISOR not in read_records(home):
+            assert time.monotonic() < give_up_s
+            time.sleep(0.05)
+        assert read_records(home)[SUPERVISOR].pid == stays.pid
+        assert len(marked(home)) == 3
+        if how == "signal":
+            stays.terminate()
+        else:
+            down(home)
+        assert stays.wait(60) == 0
+    assert read_records(home) == {}
+    assert marked(home) == []
+
+
 def test_a_server_that_moves_takes_the_worker_along(home: Path) -> None:
     up(home)
     start_worker(home)
