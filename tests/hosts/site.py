@@ -204,21 +204,18 @@ def _dask(program: str) -> list[str]:
 
 def _servers(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
     """Start what the machines of the site run, as a lab would by hand."""
-    home, clean = (
-        site.folder / "home",
-        {**os.environ, **DEFAULTS, "PYTHONPATH": site.environment["PYTHONPATH"]},
-    )
-    for recipe in (PREFECT, MLFLOW):
-        recipe.folder(home).mkdir(parents=True)
-    database = f"postgresql+asyncpg://{site.database.address}/prefect"
-    prefect = {
-        **PREFECT.full_environment(home, PREFECT_PORT, clean),
-        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+    home, address = site.folder / "home", site.database.address
+    given = {
+        **os.environ,
+        **DEFAULTS,
+        "PYTHONPATH": site.environment["PYTHONPATH"],
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{address}/prefect",
+        "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{address}/mlflow",
     }
-    yield site.start("site", "prefect", PREFECT.full_command(home, PREFECT_PORT), prefect)
-    mlflow = MLFLOW.full_command(home, MLFLOW_PORT)
-    mlflow[mlflow.index("--backend-store-uri") + 1] = f"postgresql://{site.database.address}/mlflow"
-    yield site.start("site", "mlflow", mlflow, MLFLOW.full_environment(home, MLFLOW_PORT, clean))
+    for recipe, port in ((PREFECT, PREFECT_PORT), (MLFLOW, MLFLOW_PORT)):
+        recipe.folder(home).mkdir(parents=True)
+        environment = recipe.full_environment(home, port, given)
+        yield site.start("site", recipe.name, recipe.full_command(home, port), environment)
     words = [SITE, str(S3_PORT), BUCKET, str(site.folder / "puts.log")]
     yield site.start("site", "s3", [sys.executable, "-m", "tests.hosts.s3", *words])
     words = ["--host", SITE, "--port", str(DASK_PORT), "--no-dashboard"]
