@@ -195,7 +195,8 @@ WORKER = Recipe(
     address_variable="",
     command=_worker_command,
     settings=_worker_settings,
-    preferences=lambda _folder: {},
+    # a SQLite file that is busy, a server that is started again: it asks for some minutes, as its runs do
+    preferences=lambda _folder: {"PREFECT_CLIENT_MAX_RETRIES": "10"},
     is_client=True,
 )
 RECIPES = (PREFECT, MLFLOW)
