@@ -63,14 +63,13 @@ def run(size: float) -> None:
     with scratch_folder() as folder, _servers(folder / "home") as tracking_uri:
         _calls(folder, max(10, round(CALLS * size)))
         frames = max(1, round(LARGE_FRAMES * size))
-        for title, count, edge_px, length in (
-            ("hardly any work, up to the patches", max(4, round(SMALL * size)), SMALL_PX, 1),
-            ("minutes of work, the whole way to the clusters", LARGE, LARGE_PX, frames),
+        for title, count, edge_px, length, whole in (
+            ("hardly any work, up to the patches", max(4, round(SMALL * size)), SMALL_PX, 1, False),
+            ("minutes of work, the whole way to the clusters", LARGE, LARGE_PX, frames, True),
         ):
             recordings = folder / f"recordings-{edge_px}"
             _record(recordings, count, edge_px, length)
             print(f"\n{count} acquisitions of {length} frames of {edge_px} px: {title}\n")
-            whole = length > 1
             plain = _measured(lambda place=recordings, far=whole: _plainly(place, folder / "plain", far))
             used = _measured(
                 lambda place=recordings, far=whole: _with_all(place, folder / "used", far, tracking_uri)
