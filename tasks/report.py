@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prefect import task
@@ -14,13 +15,14 @@ from storage.objects import Objects, open_store
 from storage.records import Record
 from tasks import announce, report_pictures, report_populations
 from tasks.kernels import page
+from tasks.kernels.wording import for_people
 from tasks.passing import may_pass
 from tasks.settings import ReportSettings, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
-ALGORITHM = 4
+ALGORITHM = 5
 MOST_LISTED = 5
 FITTED_CAUTION = (
     "Network and clusters were fitted to the cells learned from. Scores named held out are of cells that "
@@ -108,10 +110,11 @@ def _content(
     return page.ReportContent(
         title="Nuclei on microgrooves: populations and conditions",
         data_set=tracking.experiment,
-        made_on=found.created,
+        made_on=f"{datetime.fromisoformat(found.created):%d %B %Y, %H:%M %Z}",
         sentences=_sentences(found, cells, len(trails)),
         findings=_findings(found, cells, len(trails)),
         provenance=_provenance(objects, found, every, tracking),
+        headline=report_pictures.spread(view),
         composition=report_pictures.composition_of(view),
         pictures=(
             report_pictures.examples(objects, view, _chosen(objects, trails, settings.examples)),
@@ -171,9 +174,9 @@ def _differences(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     how = {"permutation": "chips rearranged in every way", "t": "Student's t on chips"}[least["test"]]
     return (
         f"The clearest difference: the odds of cluster {least['cluster']} in {least['condition']} are "
-        f"{least['odds_ratio']:.2g} times those in {least['against']} (interval "
-        f"{least['odds_ratio_low']:.2g} to {least['odds_ratio_high']:.2g}); corrected p "
-        f"{least['p_corrected']:.2g} ({how}, Holm over {len(tested)} comparisons).",
+        f"{for_people(least['odds_ratio'])} times those in {least['against']} (interval "
+        f"{for_people(least['odds_ratio_low'])} to {for_people(least['odds_ratio_high'])}); corrected p "
+        f"{for_people(least['p_corrected'])} ({how}, Holm over {len(tested)} comparisons).",
     )
 
 

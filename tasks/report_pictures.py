@@ -114,26 +114,29 @@ def _first_frame(
 def populations(
     objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int
 ) -> page.PictureGroup:
-    """Return patches of each cluster, maps of all cells, and how the conditions spread."""
+    """Return patches of each cluster, and maps of all cells."""
     conditions, condition_names = view.codes("condition")
     shown = [_patches(objects, view, trails, per_cluster)]
     shown.append(mapped(view.umap, view.clusters, view.cluster_names, "UMAP", "cluster"))
     shown.append(mapped(view.umap, conditions, condition_names, "UMAP", "condition"))
     if "population" in view.cells:
         shown.append(mapped(view.umap, *view.codes("population"), "UMAP", "known population"))
-    shown += maps(view)
+    return page.PictureGroup("Populations", (*shown, *maps(view)))
+
+
+def spread(view: View) -> page.Picture:
+    """Return how each condition's cells spread over the clusters."""
     counted = composition(view.clusters, view.cells["condition"].astype(str).to_numpy())
-    shown.append(
-        page.Picture(
-            "How conditions spread over clusters",
-            pictures.composition_bars(
-                counted.counts, clusters=[_name(n) for n in counted.clusters], conditions=condition_names
-            ),
-            "Percent of each condition's cells that fall in each cluster.",
-            "Bars: percent of each condition in each cluster",
-        )
+    return page.Picture(
+        "How conditions spread over clusters",
+        pictures.composition_bars(
+            counted.counts,
+            clusters=[_name(number) for number in counted.clusters],
+            conditions=view.codes("condition")[1],
+        ),
+        "Percent of each condition's cells that fall in each cluster.",
+        "Bars: percent of each condition in each cluster",
     )
-    return page.PictureGroup("Populations", tuple(shown))
 
 
 def _patches(objects: Objects, view: View, trails: Sequence["Trail"], per_cluster: int) -> page.Picture:

@@ -148,6 +148,7 @@ class ReportContent:
     sentences: tuple[str, ...]
     findings: tuple[Finding, ...]
     provenance: Provenance
+    headline: Picture | None = None
     composition: Composition | None = None
     pictures: tuple[PictureGroup, ...] = ()
     acquisitions: tuple[Acquisition, ...] = ()

@@ -80,7 +80,7 @@ def words(html):
 def test_the_parts_come_in_order():
     text = words(page.render_page(content()))
     parts = [
-        "text title", "text caution", "text sentence", "12 345", "Cells of each cluster", "text group",
+        "text title", "text sentence", "12 345", "text caution", "Cells of each cluster", "text group",
         "text.tif", "text score", "text MLflow run", "Settings of every stage", "Versions", "c0ffee",
     ]  # fmt: skip
     places = [text.index(part) for part in parts]
