@@ -1,21 +1,24 @@
-"""A page as people see it: headless Chromium opens it, and tells its text, its console and what it asked for.
+"""A page as people see it: headless Chromium opens it, and tells its words, its errors and what it asked for.
 
-Chromium is started anew for each page, with its own command line alone, so the tests need no driver.
+Spoken to by the Chrome DevTools Protocol over a WebSocket, so the tests need Chromium and nothing else.
 """
 
+import base64
 import json
-import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+from websockets.sync.client import ClientConnection, connect
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -26,100 +29,124 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--hide-scrollbars",
-    # Nothing but this machine answers: whoever asks elsewhere is found in the log, and nothing leaves.
+    # Nothing but this machine answers: whoever asks elsewhere is heard, and nothing leaves.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
-NOBODY = "not an origin"  # who asks for the page itself, and for what Chromium wants of its makers
-WIDE, PHONE = (1280, 1600), (390, 844)
+WIDE, PHONE = (1280, 1100), (390, 844)
+PATIENCE_S = 60
 
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"
+    CHROMIUM is None, reason="Chromium is not installed (Debian: apt install chromium)"
 )
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a page showed.
+class Page:
+    """One tab.
 
     Attributes
     ----------
-    html
-        The document once its scripts have run.
-    console
-        Messages of its console.
+    errors
+        What its console and its scripts complained of.
     asked
-        Every address that the page (and not Chromium by itself) asked for.
+        Every address it asked for, its own and pictures inside it left out.
     """
 
-    html: str
-    console: list[str]
-    asked: list[str]
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket, self._number = socket, 0
+        self.errors: list[str] = []
+        self.asked: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._send(f"{domain}.enable")
+
+    def open(self, address: str, size: tuple[int, int] = WIDE) -> None:
+        """Go to an address, in a window of so many px."""
+        width, height = size
+        device = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self._send("Emulation.setDeviceMetricsOverride", **device)
+        self._send("Page.navigate", url=address)
+        self.wait_until("document.readyState == 'complete'")
+
+    def tell(self, script: str) -> Any:
+        """Return what a script gives."""
+        found = self._send("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def wait_until(self, script: str) -> None:
+        """Wait until a script gives something true."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not self.tell(script):
+            assert time.monotonic() < give_up, f"{script} stayed false; the page says: {self.text[:2000]}"
+            time.sleep(0.2)
+
+    def wait_for(self, *words: str) -> None:
+        """Wait until people can read all of these."""
+        self.wait_until(f"{json.dumps(words)}.every(one => document.body.innerText.includes(one))")
+
+    def click(self, words: str) -> None:
+        """Click on the innermost thing that says exactly this."""
+        path = json.dumps(f"//body//*[normalize-space(.)={words!r}]")
+        find = f"document.evaluate({path}, document, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE)"
+        self.wait_until(f"{find}.snapshotLength > 0")
+        self.tell(f"(found => found.snapshotItem(found.snapshotLength - 1).click())({find})")
 
     @property
     def text(self) -> str:
-        """The document's words, without its marks, scripts and styles."""
-        bare = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", self.html)
-        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare))
+        """What people can read."""
+        return str(self.tell("document.body.innerText"))
 
-    def outside(self, *ours: str) -> list[str]:
-        """Addresses asked for that begin with none of `ours`."""
-        return [one for one in self.asked if not one.startswith(("data:", "blob:", "file:", *ours))]
+    def photograph(self, picture: Path) -> None:
+        """Write what is in the window as a PNG."""
+        picture.write_bytes(base64.b64decode(self._send("Page.captureScreenshot")["data"]))
 
+    def print(self) -> bytes:
+        """Return the page as a PDF."""
+        return base64.b64decode(self._send("Page.printToPDF")["data"])
 
-def open_page(address: str, folder: Path, *, size: tuple[int, int] = WIDE, wait_ms: int = 5000) -> Seen:
-    """Open a page and let its scripts run for some (virtual) time."""
-    log = folder / "net.json"
-    ended = _chromium(
-        folder,
-        "--dump-dom",
-        f"--window-size={size[0]},{size[1]}",
-        f"--virtual-time-budget={wait_ms}",
-        f"--log-net-log={log}",
-        "--enable-logging=stderr",
-        address,
-    )
-    console = re.findall(r":CONSOLE[^\]]*\] (.*)", ended.stderr)
-    return Seen(ended.stdout, console, _asked(log))
+    def _send(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while True:
+            heard = json.loads(self._socket.recv(timeout=PATIENCE_S))
+            if heard.get("id") == self._number:
+                assert "error" not in heard, heard
+                return dict(heard["result"])
+            self._hear(heard["method"], heard["params"])
 
-
-def photograph(address: str, picture: Path, *, size: tuple[int, int] = WIDE, wait_ms: int = 5000) -> None:
-    """Write what a page looks like as a PNG."""
-    _chromium(
-        picture.parent,
-        f"--screenshot={picture}",
-        f"--window-size={size[0]},{size[1]}",
-        f"--virtual-time-budget={wait_ms}",
-        address,
-    )
+    def _hear(self, event: str, params: dict[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
+            address = params["request"]["url"]
+            own = address.startswith(("data:", "blob:")) or address == params["documentURL"]
+            self.asked += [] if own else [address]
+        elif event == "Runtime.exceptionThrown":
+            self.errors.append(str(params["exceptionDetails"]))
+        elif event == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(str(params["entry"]))
+        elif event == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(str(params["args"]))
 
 
-def print_page(address: str, paper: Path) -> None:
-    """Print a page as a PDF."""
-    _chromium(paper.parent, f"--print-to-pdf={paper}", "--no-pdf-header-footer", address)
-
-
-def _chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+@contextmanager
+def browser(profile: Path) -> Iterator[Page]:
+    """Start Chromium with a new profile in a folder, and end it."""
     assert CHROMIUM is not None
-    profile = folder / "profile"
+    words = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        return subprocess.run(
-            [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=240,
-        )
+        port = _port(profile / "DevToolsActivePort")
+        asked = Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
+        with urlopen(asked) as answer:
+            address = json.load(answer)["webSocketDebuggerUrl"]
+        with connect(address, max_size=None) as socket:
+            yield Page(socket)
     finally:
-        shutil.rmtree(profile, ignore_errors=True)
+        process.terminate()
+        process.wait()
 
 
-def _asked(log: Path) -> list[str]:
-    """Return the addresses of Chromium's own log of its network."""
-    text = log.read_text()
-    try:
-        events = json.loads(text)["events"]
-    except json.JSONDecodeError:  # Chromium ended before it closed the list
-        events = json.loads(text.rstrip().rstrip(",") + "]}")["events"]
-    params = [one.get("params", {}) for one in events]
-    return sorted({one["url"] for one in params if one.get("initiator", NOBODY) != NOBODY})
+def _port(told: Path) -> str:
+    give_up = time.monotonic() + PATIENCE_S
+    while not told.exists() or not told.read_text():
+        assert time.monotonic() < give_up, "Chromium did not start"
+        time.sleep(0.1)
+    return told.read_text().splitlines()[0]
