@@ -10,7 +10,7 @@ from prefect import flow
 from flows.inputs import Found, find_inputs
 from flows.refining import with_champion
 from flows.several import each
-from flows.summary import STAGES, Result, announce_result
+from flows.summary import STAGES, Result, announce_histories, announce_result
 from storage import records
 from storage.errors import ChipcyteError, InputError, MissingInputError
 from storage.objects import Objects, open_store
@@ -167,6 +167,7 @@ def _onward(job: Job, starts: Sequence[Start]) -> Result:
     if job.reaches("train"):
         _populations(job, starts, result)
     announce_result(job.objects, result)
+    announce_histories(job.objects, result)
     return result
 
 

@@ -1,5 +1,6 @@
 """What a command found, in the one shape that people and programs get."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,4 +112,32 @@ def announce_result(objects: Objects, result: Result) -> None:
             made = result.stages[stage][0]
             found = records.read(objects, made.kind, made.key).details
             announce.link(f"mlflow-{stage}", str(found["run_url"]), text)
+            if stage == "cluster" and "report" in result.stages:
+                announce.link("report", f"{found['run_url']}/artifacts/report.html", "The report")
     announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")
+
+
+def announce_histories(objects: Objects, result: Result) -> None:
+    """Show of each acquisition of which something new was made how all of it came about."""
+    stages = [result.stages[stage] for stage in PER_ACQUISITION if stage in result.stages]
+    for made in zip(*stages, strict=True):
+        if not all(one.reused for one in made):
+            rows = history(objects, made[-1])
+            announce.table(f"history-{made[0].key[:12]}", rows, f"{made[0].name}: all that was made of it")
+
+
+def history(objects: Objects, made: Handle) -> list[dict[str, Any]]:
+    """Return a row for an artifact and for each that it was made from, the first one first."""
+    chain = records.lineage(objects, records.read(objects, made.kind, made.key))
+    return [
+        {
+            "what": one.kind,
+            "key": one.key,
+            "made": one.created,
+            "from": ", ".join(f"{parent.kind} {parent.key[:12]}" for parent in one.parents),
+            "by": f"chipcyte {one.versions.get('chipcyte', 'of unknown version')}",
+            "counts": ", ".join(f"{count:,} {name}" for name, count in one.counts.items()),
+            "settings": json.dumps(one.settings),
+        }
+        for one in reversed(chain)
+    ]

@@ -72,6 +72,7 @@ def report(
         path = folder("report", key, "report.html")
         objects.put(path, html.encode())
         shown = [one for group in content.pictures for one in group.pictures]
+        shown += [content.headline] if content.headline else []
         _log(objects, records.read(objects, "clusters", clusters.key), html, shown, tracking)
         return Outcome(path=path, written={path: digest(html.encode())}, counts={"bytes": len(html.encode())})
 

@@ -1,10 +1,15 @@
-"""`chipcyte demo`, really: two servers, two runs, and what a visitor of the pages finds."""
+"""`chipcyte demo`, really: two servers, two runs, and what a visitor of the pages finds.
 
+CHIPCYTE_PICTURES names a folder that keeps the pictures of the pages; those in docs/pictures are from there.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
 
 from storage.experiment import read_angles, read_cells
+from tests.chromium import browser, needs_chromium
 from tests.flows.services.support import read
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1200)]
@@ -69,6 +74,60 @@ def test_prefect_links_to_mlflow_and_mlflow_back(first, folder):
     links = {one["key"]: one["data"] for one in artifacts if one["key"]}
     assert details["run_url"] in links["mlflow-train"]
     assert {"result", "composition", "mlflow-cluster"} <= links.keys()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    kept = Path(os.environ.get("CHIPCYTE_PICTURES", tmp_path))
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+@needs_chromium
+def test_a_scientist_sees_in_prefect_what_happened(first, tmp_path, pictures):
+    address = first["prefect_url"].split("/runs/")[0]
+    with browser(tmp_path / "profile") as page:
+        page.open(first["prefect_url"])
+        page.wait_for("demo-1", "Completed", "segment wt-1_p1.ome.tif", "Finished in state Completed()")
+        page.photograph(pictures / "prefect-run.png")
+        page.click("Artifacts")
+        page.wait_for("result", "composition", "report", "outlines of the cells", "all that was made of it")
+        page.photograph(pictures / "prefect-artifacts.png")
+        for artifact, words in (
+            ("labels", ["outlines of the cells"]),
+            ("result", ["preprocess", "segment", "cluster", "1416"]),
+            ("history", ["raw", "clean", "labels", "patches"]),
+        ):
+            page.open(f"{address}/artifacts/artifact/{_artifact(first, artifact)}")
+            page.wait_for(*words)
+            if artifact == "labels":
+                page.wait_until("[...document.images].some(one => one.naturalWidth > 300)")
+            page.photograph(pictures / f"prefect-{artifact}.png")
+        assert [one for one in page.asked if not one.startswith(address)] == []
+
+
+@needs_chromium
+def test_a_scientist_sees_in_mlflow_how_good_it_is(first, tmp_path, pictures):
+    with browser(tmp_path / "profile") as page:
+        page.open(first["mlflow_url"])
+        page.wait_for("cluster", "silhouette", "davies_bouldin", "ari")
+        page.photograph(pictures / "mlflow-run.png")
+        page.open(f"{first['mlflow_url']}/artifacts/report.html")
+        page.wait_until("document.querySelector('iframe') !== null")
+        page.photograph(pictures / "mlflow-report.png")
+        address = first["mlflow_url"].split("/#/")[0]
+        assert [one for one in page.asked if not one.startswith(address)] == []
+
+
+def _artifact(first, name):
+    """The newest artifact of the run whose key begins with a name."""
+    from prefect.client.orchestration import SyncPrefectClient
+
+    address, flow_run_id = first["prefect_url"].split("/runs/flow-run/")
+    here = {"flow_runs": {"id": {"any_": [flow_run_id]}}}
+    with SyncPrefectClient(f"{address}/api") as client:
+        every = client.request("POST", "/artifacts/filter", json=here).json()
+    return next(one["id"] for one in every if (one["key"] or "").startswith(name))
 
 
 def test_the_second_time_everything_is_reused(first, folder, command_line):

@@ -86,6 +86,11 @@ def test_a_run_as_far_as_asked_then_on_from_the_store(two_files, store, tracking
     assert table[2]["cells"] == second.stages["segment"][0].counts["cells"]
     progress = [one for one in artifacts if one.type == "progress"]
     assert {float(one.data) for one in progress} == {100.0}
+    (history,) = [json.loads(one.data) for one in artifacts if one.key == f"history-{wanted.key[:12]}"]
+    assert [row["what"] for row in history] == ["raw", "sample", "clean", "labels", "patches"]
+    assert history[-1]["key"] == patches.key
+    assert f"labels {second.stages['segment'][0].key[:12]}" in history[-1]["from"]
+    assert json.loads(history[2]["settings"]) == records.read(store, "clean", history[2]["key"]).settings
 
 
 def test_one_bad_file_does_not_stop_the_others(two_files, store, tracking_uri, tmp_path):
@@ -190,7 +195,9 @@ def test_the_whole_way_and_once_more(experiment, store, tracking_uri, monkeypatc
     wholes = [f"{verb} tiny" for verb in ("train", "embed", "cluster", "report")]
     assert sorted(one.name for one in tasks) == sorted([*names, *wholes])
     assert {one.type for one in artifacts} >= {"progress", "table"}
-    assert {"mlflow-train", "mlflow-cluster", "result", "composition"} <= {one.key for one in artifacts}
+    assert {"mlflow-train", "mlflow-cluster", "result", "composition", "report"} <= {
+        one.key for one in artifacts
+    }
     found = first.as_json()
     assert found["counts"]["cells"] == sum(one.counts["cells"] for one in first.stages["segment"])
     assert found["metrics"]["ari"] == first.stages["cluster"][0].metrics["ari"]

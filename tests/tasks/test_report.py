@@ -7,7 +7,7 @@ from flows.summary import STAGES
 from storage import records
 from tasks.report import Trail, report
 from tasks.settings import ReportSettings
-from tests.chromium import PHONE, needs_chromium, open_page, print_page
+from tests.chromium import PHONE, WIDE, browser, needs_chromium
 from tests.support import QUICK
 
 MOST_BYTES = 15 * 10**6
@@ -71,30 +71,18 @@ def test_finds_come_first_and_pictures_before_tables(html):
 
 
 @needs_chromium
-def test_a_browser_finds_nothing_wrong_with_the_page(html, tmp_path):
+def test_people_see_the_page_on_a_desk_on_a_phone_and_on_paper(html, tmp_path):
     (tmp_path / "report.html").write_text(html)
-    seen = open_page((tmp_path / "report.html").as_uri(), tmp_path)
-    assert (seen.console, seen.asked) == ([], [])
-    assert "cells were found in" in seen.text
+    with browser(tmp_path / "profile") as shown:
+        for size in (WIDE, PHONE):
+            shown.open((tmp_path / "report.html").as_uri(), size)
+            shown.wait_for("cells were found in", "Read with caution", "Where this comes from")
+            assert shown.tell("document.documentElement.scrollWidth") <= size[0]
+            assert shown.tell("[...document.images].every(one => one.naturalWidth > 0)")
+        paper = shown.print()
+        assert (shown.errors, shown.asked) == ([], [])
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 60
     assert len(html.encode()) < MOST_BYTES
-
-
-@needs_chromium
-def test_a_phone_shows_the_page_without_moving_it_sideways(html, tmp_path):
-    measuring = "<script>document.title = `${document.documentElement.scrollWidth}/${innerWidth}`</script>"
-    bare = re.sub(r"<meta http-equiv=[^>]*>", "", html)  # the page itself lets no script run
-    (tmp_path / "phone.html").write_text(bare.replace("</body>", f"{measuring}</body>"))
-    seen = open_page((tmp_path / "phone.html").as_uri(), tmp_path, size=PHONE)
-    needed, given = map(int, re.findall(r"<title>(\d+)/(\d+)</title>", seen.html)[0])
-    assert needed <= given <= 500  # Chromium's narrowest window
-
-
-@needs_chromium
-def test_the_page_can_be_printed(html, tmp_path):
-    (tmp_path / "report.html").write_text(html)
-    print_page((tmp_path / "report.html").as_uri(), tmp_path / "report.pdf")
-    pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())
-    assert 3 <= len(pages) <= 60
 
 
 def test_the_page_names_every_setting_version_and_key(learned, html):
