@@ -127,8 +127,9 @@ def announce_histories(objects: Objects, result: Result) -> None:
 
 
 def history(objects: Objects, made: Handle) -> list[dict[str, Any]]:
-    """Return a row for an artifact and for each that it was made from, the first one first."""
+    """Return a row for an artifact and for each that it was made from, in the order of the stages."""
     chain = records.lineage(objects, records.read(objects, made.kind, made.key))
+    chain.sort(key=lambda one: records.KINDS.index(one.kind))
     return [
         {
             "what": one.kind,
@@ -139,5 +140,5 @@ def history(objects: Objects, made: Handle) -> list[dict[str, Any]]:
             "counts": ", ".join(f"{count:,} {name}" for name, count in one.counts.items()),
             "settings": json.dumps(one.settings),
         }
-        for one in reversed(chain)
+        for one in chain
     ]

@@ -255,7 +255,7 @@ def _start(
         record = records.pop(recipe.name, None)
         processes.stop(home, recipe.name, record)
         usual[recipe.name] = record.port if record else recipe.default_port
-    chosen, notes = _choose_ports(usual, wanted, access.host)
+    chosen, notes = ports.choose(usual, wanted, access.host)
     launches: list[Launch] = []
     try:
         for recipe in recipes:
@@ -269,23 +269,6 @@ def _start(
         write_records(home, records)
         raise
     return notes
-
-
-def _choose_ports(usual: Mapping[str, int], wanted: Wanted, host: str) -> tuple[dict[str, int], list[str]]:
-    """Return a port for each part: that asked for, or the usual one, or the next free."""
-    asked = {name: port for name in usual if (port := wanted[name]) is not None}
-    if len(set(asked.values())) < len(asked):
-        raise InputError(f"expected two different ports, found {asked} for the servers; change one of them")
-    chosen = {name: ports.demand(port, name, host) for name, port in asked.items()}
-    notes = []
-    for name, default in usual.items():
-        if name in chosen:
-            continue
-        port = chosen[name] = ports.first_free(default, chosen.values(), host)
-        if port != default:
-            taken = f"{default}{ports.holder(default)}"
-            notes.append(f"port {taken} is in use, so the {name} server listens on {port}")
-    return chosen, notes
 
 
 def _status(recipe: Recipe, home: Path, record: ServerRecord | None) -> PartStatus:

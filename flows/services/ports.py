@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import psutil
 
@@ -72,3 +72,22 @@ def first_free(default: int, avoid: Collection[int] = (), host: str = HOST) -> i
         f"expected a free port from {default} to {default + TRIED_PORTS - 1} on {host}, found none; "
         "end programs that listen there or name a port"
     )
+
+
+def choose(
+    usual: Mapping[str, int], wanted: Mapping[str, int | None], host: str = HOST
+) -> tuple[dict[str, int], list[str]]:
+    """Return a port for each part (asked for, the usual one, or the next free), and what to tell of it."""
+    asked = {name: port for name in usual if (port := wanted[name]) is not None}
+    if len(set(asked.values())) < len(asked):
+        raise InputError(f"expected two different ports, found {asked} for the servers; change one of them")
+    chosen = {name: demand(port, name, host) for name, port in asked.items()}
+    notes = []
+    for name, default in usual.items():
+        if name in chosen:
+            continue
+        port = chosen[name] = first_free(default, chosen.values(), host)
+        if port != default:
+            taken = f"{default}{holder(default)}"
+            notes.append(f"port {taken} is in use, so the {name} server listens on {port}")
+    return chosen, notes
