@@ -40,6 +40,7 @@ def kill(pid: int) -> None:
     psutil.wait_procs([process], 20)
 
 
+@pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.timeout(500)
 def test_a_run_that_died_with_its_worker_is_marked_crashed_and_started_again(lab):

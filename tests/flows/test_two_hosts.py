@@ -25,7 +25,7 @@ from tests.hosts.network import HOSTS
 from tests.hosts.site import BUCKET, SCHEDULER, Put, Site, marks
 from tests.support import TINY, contents, up_to_clusters
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1800)]
 SETTINGS = """
 [segment.method]
 kind = "threshold"
@@ -126,7 +126,6 @@ def test_the_pipeline_on_two_hosts_is_the_laptops_though_a_worker_is_killed(
     check_units(puts, found["counts"]["units_done"])
 
 
-@pytest.mark.slow
 def test_a_host_that_is_cut_off_costs_its_units_and_does_no_harm_when_it_is_back(
     site: Site, configured: Path, recordings: Path, laptop: dict[str, str]
 ) -> None:
@@ -149,7 +148,6 @@ def test_a_host_that_is_cut_off_costs_its_units_and_does_no_harm_when_it_is_back
     check_units(puts, found["counts"]["units_done"])
 
 
-@pytest.mark.slow
 def test_postgres_restarted_in_the_middle_stops_no_run(
     site: Site, configured: Path, recordings: Path, laptop: dict[str, str]
 ) -> None:
