@@ -1,7 +1,6 @@
 """The commands backup and restore, with databases that are open; test_real_backup.py has servers."""
 
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -185,6 +184,11 @@ def test_nothing_is_ever_replaced(carried: Experiment, backed_up: Path, home: Pa
     assert tree(tmp_path) == before
 
 
+def files_in(folder: Path) -> list[Path]:
+    """All files below a folder; every command makes the home, which is empty at first."""
+    return [one for one in folder.rglob("*") if not one.is_dir()]
+
+
 @pytest.mark.parametrize(
     "name", ["../../evil", "/evil", "store/../../evil", "mlflow/artifacts/../../../evil"]
 )
@@ -199,7 +203,7 @@ def test_a_forged_list_leads_nowhere(
     result = call("restore", backed_up, "--store", tmp_path / "new" / "store")
     assert result.exit_code == 2
     assert "may lead elsewhere" in result.stderr
-    assert not (tmp_path / "new").exists()
+    assert not files_in(tmp_path / "new")
     assert not list(tmp_path.rglob("evil"))
 
 
@@ -212,4 +216,4 @@ def test_a_backup_of_another_database_system_is_refused(
     assert result.exit_code == 2
     assert "secret" not in result.stderr
     assert "SQLite, as it was before" in result.stderr
-    assert not any(os.scandir(tmp_path / "new")) if (tmp_path / "new").exists() else True
+    assert not files_in(tmp_path / "new")
