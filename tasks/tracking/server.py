@@ -13,8 +13,6 @@ from storage.errors import ChipcyteError
 SQLITE = "sqlite:///"
 WEB = ("http://", "https://")
 ANSWERS_WITHIN_S = 5.0
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the pages at the training of models; else MLflow guesses, and shows those of chat assistants."""
 LOST_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's words for no answer, or one that another try may better; all others are refusals."""
 
@@ -77,7 +75,7 @@ def experiment_id(client: Any, name: str) -> str:
     if found is None:
         location = _artifact_location(client.tracking_uri)
         try:
-            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+            return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:  # another process made it in the meantime
             found = client.get_experiment_by_name(name)
             if found is None:

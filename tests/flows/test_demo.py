@@ -1,6 +1,6 @@
 """`chipcyte demo`, really: two servers, two runs, and what a visitor of the pages finds.
 
-CHIPCYTE_PICTURES names a folder that keeps the pictures of the pages; those in docs/pictures are from there.
+PAGE_PICTURES names a folder that keeps the pictures of the pages; those in docs/pictures are from there.
 """
 
 import os
@@ -81,7 +81,7 @@ def test_prefect_links_to_mlflow_and_mlflow_back(first, folder):
 
 @pytest.fixture
 def pictures(tmp_path):
-    kept = Path(os.environ.get("CHIPCYTE_PICTURES", tmp_path))
+    kept = Path(os.environ.get("PAGE_PICTURES", tmp_path))
     kept.mkdir(parents=True, exist_ok=True)
     return kept
 
