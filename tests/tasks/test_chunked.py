@@ -193,7 +193,7 @@ def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):
 def test_a_worker_that_died_is_not_given_up_before_it_is_back(store, tmp_path):
     """Dask's own patience, at its end while the worker starts again, would close its nanny for good."""
     function = partial(kills_its_process, store=store.url, marker=tmp_path / "died")
-    resources = Resources(compute="local", workers=1, memory_bytes=2**30 + 1)  # a cluster of its own
+    resources = Resources(compute="local", workers=1, memory_bytes=2**31 + 1)  # a cluster of its own
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):
         try:
             units = run_units(function, NUMBERS, ledger=ledger(store), resources=resources)
@@ -203,12 +203,12 @@ def test_a_worker_that_died_is_not_given_up_before_it_is_back(store, tmp_path):
 
 
 def test_a_cluster_that_lost_its_workers_is_an_error_not_a_wait_without_end(store):
-    resources = Resources(compute="local", workers=1, memory_bytes=2**30 + 2)
+    resources = Resources(compute="local", workers=1, memory_bytes=2**31 + 2)
     try:
         cluster = chunked._clients.get(resources).cluster
         cluster.scale(0)
         cluster.scheduler.no_workers_timeout = 0.5
-        with pytest.raises(ChipcyteError, match=r"no Dask worker is left, and none came back within 0\.5 s"):
+        with pytest.raises(ChipcyteError, match=r"no Dask worker takes work, and none did within 0\.5 s"):
             run_units(partial(square, store=store.url), NUMBERS, ledger=ledger(store), resources=resources)
     finally:
         chunked.close()
@@ -222,7 +222,7 @@ def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(sto
                 partial(kills_its_process, store=store.url, marker=None),
                 NUMBERS,
                 ledger=ledger(store),
-                resources=Resources(compute="local", workers=1, memory_bytes=2**30),
+                resources=Resources(compute="local", workers=1, memory_bytes=2**31),
             )
     finally:
         chunked.close()
