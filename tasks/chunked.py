@@ -196,9 +196,9 @@ def _result(future: Any) -> list[tuple[str, Done]]:
         done: list[tuple[str, Done]] = future.result()
     except (NoWorkerError, NoValidWorkerError) as error:
         raise ChipcyteError(
-            f"no Dask worker takes work, and none did within {error.timeout:g} s: they died, or are paused for "
-            "lack of memory; raise resources.memory_bytes or lower resources.workers, see the workers' logs, "
-            "then run the same command again"
+            f"no Dask worker takes work, and none did within {error.timeout:g} s: they died, or are paused "
+            "for lack of memory; raise resources.memory_bytes or lower resources.workers, see the "
+            "workers' logs, then run the same command again"
         ) from error
     except KilledWorker as error:
         raise ChipcyteError(
