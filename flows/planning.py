@@ -25,8 +25,6 @@ from tasks.tiles import AnySegmenter, make_segmenter
 
 STEPS_A_PLANE = 2  # segment: facts; extract: at least one
 STEPS_A_TILE = 4  # label, pair, renumber, measure
-
-
 TRIAL_FROM_BYTES = 2**30  # what is smaller is through before anybody asks how long it takes
 
 

@@ -5,8 +5,7 @@ The processor's seconds are those of this process, of the Dask worker and of bot
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import pipeline
-from flows.services import connect, down, up
 from storage.objects import open_store
 from storage.progress import Ledger
 from tasks import chunked
@@ -28,7 +26,7 @@ from tasks.settings import Resources
 from tasks.train import Tracking
 from tests.benchmarks.measuring import Timing, print_table, scratch_folder, timed
 from tests.benchmarks.nothing import Nothing, do_nothing
-from tests.flows.services.support import free_port
+from tests.flows.services.support import servers
 from tests.flows.test_kills import no_run
 from tests.support import QUICK, SERIAL, carry, found_in, up_to_clusters
 
@@ -60,7 +58,7 @@ class Cost:
 
 def run(size: float) -> None:
     """Print three tables: single calls, many acquisitions without work, few with much."""
-    with scratch_folder() as folder, _servers(folder / "home") as tracking_uri:
+    with scratch_folder() as folder, servers(folder / "home") as tracking_uri:
         _calls(folder, max(10, round(CALLS * size)))
         frames = max(1, round(LARGE_FRAMES * size))
         for title, count, edge_px, length, whole in (
@@ -94,16 +92,6 @@ def _calls(folder: Path, calls: int) -> None:
     chunked.close()
     print(f"{calls} calls of each\n")
     print_table(timings, timings[0].name, unit="ms each")
-
-
-@contextmanager
-def _servers(home: Path) -> Iterator[str]:
-    servers = up(home, free_port(), free_port())
-    connect(servers)
-    try:
-        yield servers.mlflow_url
-    finally:
-        down(home)
 
 
 def _record(folder: Path, count: int, edge_px: int, frames: int) -> None:

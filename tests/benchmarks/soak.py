@@ -6,17 +6,16 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from flows.services import connect, down, status, up
+from flows.services import status
 from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.settings import Resources, Settings
 from tasks.simulate import simulate_experiment
 from tests.benchmarks.measuring import scratch_folder
-from tests.flows.services.support import free_port
+from tests.flows.services.support import servers
 from tests.support import QUICK
 
 RUNS = 200
@@ -62,7 +61,7 @@ def run(size: float) -> None:
     """Run and print what failed, what was logged, what is left, and the servers' memory."""
     runs = max(10, round(RUNS * size))
     PROCESSES.set_forkserver_preload([__name__, "flows.pipeline"])
-    with scratch_folder() as folder, _servers(folder / "home") as tracking_uri:
+    with scratch_folder() as folder, servers(folder / "home") as tracking_uri:
         _code(int)  # starts the server that the processes are forked from
         before = _family()
         memory, failed, began = [_resident_mib(folder / "home")], 0, time.perf_counter()
@@ -79,16 +78,6 @@ def run(size: float) -> None:
         print(f"{'runs':>8}{'prefect':>10}{'mlflow':>10}")
         for number, row in enumerate(memory):
             print(f"{runs * number // LOOKS:>8}{row['prefect']:>10.0f}{row['mlflow']:>10.0f}")
-
-
-@contextmanager
-def _servers(home: Path) -> Iterator[str]:
-    servers = up(home, free_port(), free_port())
-    connect(servers)
-    try:
-        yield servers.mlflow_url
-    finally:
-        down(home)
 
 
 def _parts(numbers: range) -> Iterator[range]:
