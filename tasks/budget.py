@@ -12,8 +12,8 @@ INGEST = 24
 PREPROCESS = 64
 SEGMENT = 160
 MEASURE = 64
-BASE_BYTES = 400 * 2**20  # a worker with its libraries before it holds any pixel
-NETWORK_BYTES = 900 * 2**20  # beside that: torch, a network, and what both keep from one patch to the next
+BASE_BYTES = 1000 * 2**20  # a worker's libraries, torch among them, and what they keep from unit to unit
+NETWORK_BYTES = 300 * 2**20  # beside that: a network, and what torch keeps from one patch to the next
 
 
 def unit_bytes(per_px: int, shape_yx: Sequence[int]) -> int:

@@ -78,6 +78,8 @@ def produce(objects: Objects, question: Question, compute: Callable[[str], Outco
             found = records.find(objects, question.kind, key)
             if found is None:
                 return _make(objects, question, compute)
+    else:
+        progress.clear(objects, question.kind, key)  # who made it may have died before it had tidied up
     return handle(objects, found, name=question.name, reused=True)
 
 

@@ -105,6 +105,11 @@ def contents(objects: Objects) -> dict[str, bytes]:
     return found
 
 
+def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    """The names of the objects that only one of two stores has, or that are not the same in both."""
+    return sorted(name for name in found | expected if found.get(name) != expected.get(name))
+
+
 def clean_of(objects: Objects, clean: Handle) -> np.ndarray:
     """The clean image, t y x; of a stack only the first z."""
     image = images.open_image(objects, layout.image_path("clean", clean.key))

@@ -36,6 +36,9 @@ EDGE_PX = 2048
 FULL_BYTES = 2 * 2**30
 DISTINCT = 8
 REPEATS = 2
+MORE = (
+    5  # of ours and of the limit, whose ratio is near one: the clock of a shared machine differs by a third
+)
 
 
 def run(size: float) -> None:
@@ -46,11 +49,16 @@ def run(size: float) -> None:
         path = write_series(folder / "series.ome.tif", planes)
         print(f"{planes} planes, {path.stat().st_size / 2**20:,.0f} MiB\n")
         places = {name: _Place(folder / str(number)) for number, name in enumerate(WAYS)}
-        seconds = best_of_each(
-            REPEATS,
-            {name: (places[name].renew, partial(WAYS[name], path, places[name], resources)) for name in WAYS}
-            | {DIGEST: (lambda: None, lambda: content_digest(find_acquisitions([path])[0]))},
-        )
+        ways = {
+            name: (places[name].renew, partial(way, path, places[name], resources))
+            for name, way in WAYS.items()
+        }
+        quick = {name: ways[name] for name in (OURS, LIMIT)} | {
+            DIGEST: (lambda: None, lambda: content_digest(find_acquisitions([path])[0]))
+        }
+        seconds = best_of_each(REPEATS, ways)
+        again = best_of_each(MORE, quick)
+        seconds = {name: min(found.get(name, np.inf) for found in (seconds, again)) for name in ways | quick}
         equal = {name: _same(path, level(places[name].path)) for name, level in LEVELS.items()}
         timings = [Timing(name, seconds[name], equal.get(name, "")) for name in seconds]
         print_table(timings, OURS)
@@ -90,6 +98,7 @@ class _Place:
         shutil.rmtree(self.path, ignore_errors=True)
         self.repeat += 1
         self.path.mkdir(parents=True)
+        os.sync()  # what another left to be written is not waited for in our time
 
 
 def _ours(path: Path, place: _Place, resources: Resources) -> None:
@@ -175,11 +184,12 @@ def _same(path: Path, level: zarr.Array) -> str:
 
 
 OURS = "chipcyte ingest"
+LIMIT = "limit: read, halve, compress, write plainly"
 DIGEST = "of ours: the digest of the file"
 WAYS = {
     OURS: _ours,
     "ome-zarr-py write_image (no shards)": _ome_zarr,
     "ngio set_array and consolidate": _ngio,
-    "limit: read, halve, compress, write plainly": _limit,
+    LIMIT: _limit,
 }
 LEVELS = dict(zip(WAYS, (_our_level, _their_level, _their_level), strict=False))

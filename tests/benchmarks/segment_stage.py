@@ -75,7 +75,7 @@ def run(frame: NDArray[np.float32], bare_s: dict[str, float]) -> None:
     with scratch_folder() as folder:  # as recordings are: a worker at its end has the next frame to do
         clean = store_clean(folder, clean_yx.shape, lambda region: clean_yx[region.slices[-2:]], SERIES)
         print(f"\n{SERIES} frames")
-        two_workers(folder, clean, settings, ROUNDS)
+        two_workers(folder, clean, settings, 2 * ROUNDS)
         chunked.close()
 
 

@@ -60,25 +60,23 @@ shape = images.open_image(objects, layout.image_path("clean", clean.key)).shape[
 print(json.dumps({"clean_px": shape[0] * shape[1], "peaks": {n: max(v) for n, v in peaks.items()}}))
 """
 
-WITH_NETWORK = """
+WHOLE = """
 import sys
 from pathlib import Path
 import numpy as np, tifffile, torch
 from storage.objects import open_store
-from tasks.preprocess import preprocess
-from tasks.segment import segment
 from tasks.settings import SegmentSettings
-from tests.support import QUICK, SERIAL, ingested
+from tests.support import QUICK, carry, found_in
 
 torch.set_num_threads(1)  # as a worker has
 folder = Path(sys.argv[1])
 y, x = np.mgrid[:1400, :1400]
 blobs = 3000 * (np.cos(y / 9) * np.cos(x / 11) > 0.6) + 400
-tifffile.imwrite(folder / "a.tif", np.random.default_rng(0).poisson(blobs).astype(np.uint16))
+(folder / "in").mkdir()
+tifffile.imwrite(folder / "in" / "a.tif", np.random.default_rng(0).poisson(blobs).astype(np.uint16))
+segment = SegmentSettings.model_validate({"method": {"kind": sys.argv[2]}})
 objects = open_store(str(folder / "store"), create=True)
-clean = preprocess.fn(ingested(objects, folder / "a.tif"), objects.url, QUICK.preprocess, SERIAL)
-Path("/proc/self/clear_refs").write_text("5")
-segment.fn(clean, objects.url, SegmentSettings(), SERIAL)
+carry(objects, found_in(folder / "in")[0], QUICK.model_copy(update={"segment": segment}))
 lines = Path("/proc/self/status").read_text().splitlines()
 print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")))
 """
@@ -91,7 +89,7 @@ def test_a_unit_over_its_share_is_refused_with_the_numbers():
     with pytest.raises(MemoryBudgetError) as caught:
         budget.check("segment a.tif", 100, (2048, 2048), resources)
     assert str(caught.value) == (
-        "segment a.tif: a unit of 2048 x 2048 px needs 800 MiB, each of 2 workers has 512 MiB; "
+        "segment a.tif: a unit of 2048 x 2048 px needs 1,400 MiB, each of 2 workers has 512 MiB; "
         f"raise resources.memory_bytes to {2 * needed} or lower resources.workers"
     )
 
@@ -118,15 +116,18 @@ def test_units_take_no_more_than_is_promised(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_a_worker_with_a_network_takes_no_more_than_is_promised(tmp_path):
-    """All of the process, since what torch takes is most of it."""
+@pytest.mark.parametrize("method", ["threshold", "network"])
+def test_a_process_takes_no_more_than_is_promised(method, tmp_path):
+    """From the file to its patches, libraries included, since these are most of it."""
     network = load_network(DEFAULT)
     edge = SegmentSettings().tile_px + 2 * NetworkSegmenter(network).halo_px
-    promised = max(
-        budget.network_unit_bytes(budget.SEGMENT, (edge, edge)),
-        budget.network_unit_bytes(network.bytes_a_px, (network.patch_px, network.patch_px)),
-    )
-    assert promised / 2 < int(_told_by(WITH_NETWORK, str(tmp_path))) <= promised
+    promised = budget.unit_bytes(budget.SEGMENT, (edge, edge))
+    if method == "network":
+        promised = max(
+            budget.network_unit_bytes(budget.SEGMENT, (edge, edge)),
+            budget.network_unit_bytes(network.bytes_a_px, (network.patch_px, network.patch_px)),
+        )
+    assert promised / 2 < int(_told_by(WHOLE, str(tmp_path), method)) <= promised
 
 
 def _told_by(script: str, *arguments: str) -> str:
