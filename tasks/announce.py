@@ -3,7 +3,8 @@
 import base64
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -64,16 +65,22 @@ class Throttle:
 
 
 class _ProgressArtifact:
-    """A progress artifact of the running task; nothing where no task runs."""
+    """A progress artifact of the running task; nothing where no task runs, or once Prefect has refused it."""
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.identity: UUID | None = None
+        self.refused = False
 
     def __call__(self, done: int, total: int) -> None:
-        if TaskRunContext.get() is None:
+        if TaskRunContext.get() is None or self.refused:
             return
-        percent = 100.0 * done / total
+        self.refused = True  # unless it goes well: a server that is away keeps its client waiting each time
+        with _worth_no_run(f"the progress of {self.label}"):
+            self._show(100.0 * done / total, total)
+            self.refused = False
+
+    def _show(self, percent: float, total: int) -> None:
         if self.identity is None:
             created: Any = create_progress_artifact(percent, description=f"{self.label}: {total} units")
             self.identity = created
@@ -84,20 +91,23 @@ class _ProgressArtifact:
 def table(key: str, rows: list[dict[str, Any]], description: str) -> None:
     """Show a table in the Prefect UI; nothing where no task or flow runs."""
     if rows and _within_a_run():
-        create_table_artifact(table=rows, key=key, description=description)
+        with _worth_no_run(f"the table {key}"):
+            create_table_artifact(table=rows, key=key, description=description)
 
 
 def link(key: str, url: str, text: str) -> None:
     """Show a link in the Prefect UI; nothing where no task or flow runs."""
     if _within_a_run():
-        create_link_artifact(link=url, link_text=text, key=key, description=text)
+        with _worth_no_run(f"the link {key}"):
+            create_link_artifact(link=url, link_text=text, key=key, description=text)
 
 
 def image(key: str, png: Callable[[], bytes], description: str) -> None:
     """Show a picture in the Prefect UI, drawn only where a task or flow runs."""
     if _within_a_run():
         url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
-        create_image_artifact(image_url=url, key=key, description=description)
+        with _worth_no_run(f"the picture {key}"):
+            create_image_artifact(image_url=url, key=key, description=description)
 
 
 def run_page() -> str:
@@ -108,6 +118,15 @@ def run_page() -> str:
 def warn(text: str) -> None:
     """Say something that people must know although the work goes on."""
     log.warning(text)
+
+
+@contextmanager
+def _worth_no_run(what: str) -> Iterator[None]:
+    """Go on without what the Prefect UI cannot show."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - Prefect and httpx raise many kinds
+        warn(f"{what} is not in the Prefect UI: {error}")
 
 
 def _within_a_run() -> bool:

@@ -74,6 +74,40 @@ def test_tables_and_links_go_to_prefect_only_from_a_run(where, artifacts, reques
     assert [one["key"] for one in artifacts] == (["t", "l"] if where == "inside" else [])
 
 
+@pytest.fixture
+def refusing(monkeypatch):
+    """A Prefect that answers nothing; the list holds what it was asked."""
+    asked = []
+
+    def refuse(*words, **_):
+        asked.append(words)
+        raise ConnectionError("no server")
+
+    for name in ("create_progress", "update_progress", "create_table", "create_link", "create_image"):
+        monkeypatch.setattr(announce, f"{name}_artifact", refuse)
+    return asked
+
+
+def test_what_prefect_refuses_to_show_is_warned_of_and_the_work_goes_on(refusing, inside_a_task, caplog):
+    announce.table("t", [{"a": 1}], "about")
+    announce.link("l", "http://127.0.0.1/x", "text")
+    announce.image("i", lambda: b"png", "about")
+    assert [one.message for one in caplog.records] == [
+        f"the {what} is not in the Prefect UI: no server" for what in ("table t", "link l", "picture i")
+    ]
+
+
+def test_progress_that_prefect_refuses_is_offered_once(refusing, heard, inside_a_task, caplog):
+    tell = announce.listener("ingest a.tif")
+    for done in range(3):
+        tell(done, 2)
+    assert len(heard) == 3
+    assert len(refusing) == 1
+    assert [one.message for one in caplog.records] == [
+        "the progress of ingest a.tif is not in the Prefect UI: no server"
+    ]
+
+
 def test_a_warning_is_logged_as_chipcytes(caplog):
     with caplog.at_level(logging.WARNING, "chipcyte"):
         announce.warn("mind the gap")
