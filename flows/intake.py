@@ -14,11 +14,10 @@ from storage.inbox import FileState, Inbox, Snapshot, Unit
 from storage.known import Known
 from storage.objects import Objects
 from storage.quarantine import Refusal
-from storage.records import Record
 from storage.samples import Sample, Samples, read_samples
 from storage.sources.base import Acquisition, content_digest
 from storage.sources.discovery import find_acquisitions
-from tasks.samples import attach_sample, standing_samples
+from tasks.samples import Statements, attach_sample
 from tasks.settings import IngestSettings
 from tasks.stage import Handle
 
@@ -51,9 +50,11 @@ class Intake:
     _claimed: set[tuple[Path, int | str | None]] = field(default_factory=set)
     _announced: set[str] = field(default_factory=set)
     _refusals: dict[str, Refusal] | None = None
-    _samples: dict[str, Record] | None = None
     _table: Callable[[Path], Samples] = field(default_factory=lambda: lru_cache(maxsize=8)(read_samples))
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self._said = Statements(self.objects)
 
     def take(self, unit: Unit) -> list[Event]:
         """Take the acquisitions of a unit, and mark its files when all of them are settled.
@@ -238,13 +239,7 @@ class Intake:
 
     def _state_sample(self, raw: Handle, sample: Sample, *, stated: bool) -> None:
         """Attach the sample; a copy of which no table says anything does not undo what was said before."""
-        if not raw.reused:
-            attach_sample(self.objects, raw, sample, None)
-            return
-        with self._lock:
-            if self._samples is None:
-                self._samples = standing_samples(self.objects)
-            standing = self._samples.get(raw.key)
+        standing = self._said.about(raw)
         if stated or standing is None:
             attach_sample(self.objects, raw, sample, standing)
 

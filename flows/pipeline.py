@@ -23,7 +23,14 @@ from tasks.ingest import ingest
 from tasks.preprocess import preprocess
 from tasks.preprocess_settings import FlatField
 from tasks.report import Trail, report
-from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
+from tasks.samples import (
+    Statements,
+    attach_sample,
+    attach_truth,
+    sample_facts,
+    standing_samples,
+    standing_truths,
+)
 from tasks.segment import segment
 from tasks.settings import ExtractSettings, Settings
 from tasks.stage import Handle, handle
@@ -78,8 +85,8 @@ def run(
     """
     found = find_inputs(inputs, settings.ingest, Path(samples) if samples else None)
     job = _job(open_store(store, create=True), settings, name, tracking_uri, until)
-    standing = standing_samples(job.objects)
-    starts = each(found, lambda one: _ingest(job, one, standing), settings.resources)
+    said = Statements(job.objects)
+    starts = each(found, lambda one: _ingest(job, one, said), settings.resources)
     return _onward(job, _once(starts))
 
 
@@ -114,11 +121,11 @@ def _job(objects: Objects, settings: Settings, name: str, tracking_uri: str, unt
     return Job(objects, settings, Tracking(tracking_uri, name, announce.run_page()), until)
 
 
-def _ingest(job: Job, found: Found, standing: dict[str, records.Record]) -> Start:
+def _ingest(job: Job, found: Found, said: Statements) -> Start:
     raw = ingest(found.acquisition, job.store, job.settings.ingest, job.settings.resources)
     return Start(
         raw,
-        attach_sample(job.objects, raw, found.sample, standing.get(raw.key)),
+        attach_sample(job.objects, raw, found.sample, said.about(raw)),
         attach_truth(job.objects, raw, found.truth),
     )
 
@@ -135,14 +142,17 @@ def _once(starts: Sequence[Start]) -> list[Start]:
 
 def _starts(objects: Objects, wanted: list[str] | None) -> list[Start]:
     """Return acquisitions that earlier runs ingested."""
-    every = records.listing(objects, "raw")
-    chosen = every if wanted is None else [records.resolve(objects, key) for key in wanted]
+    if wanted is None:
+        chosen = records.listing(objects, "raw")
+    else:
+        chosen = [records.resolve(objects, key) for key in wanted]
     strangers = [one for one in chosen if one.kind != "raw"]
     if strangers:
         raise InputError(f"expected keys of acquisitions, found {strangers[0].kind} {strangers[0].key}")
     if not chosen:
         raise MissingInputError(f"the store {objects.url} holds no acquisition; ingest some first")
-    samples, truths = standing_samples(objects), standing_truths(objects)
+    keys = {one.key for one in chosen}
+    samples, truths = standing_samples(objects, keys), standing_truths(objects, keys)
     return [_start(objects, raw, samples, truths.get(raw.key)) for raw in chosen]
 
 

@@ -15,7 +15,7 @@ from obstore.exceptions import AlreadyExistsError
 
 from storage.backends import FAULTS, backend, persist, reason
 from storage.errors import InputError, MissingInputError, StoreError
-from storage.listings import STAGING, Entry, entry_of, walk
+from storage.listings import STAGING, Entry, entry_of, small_file, walk
 
 MARKER = "chipcyte.json"
 MARKER_TEXT = b'{"format":"chipcyte store","version":1}\n'
@@ -62,7 +62,12 @@ class Objects:
             return [content for found in pool.map(self._get_each, parts) for content in found]
 
     def _get_each(self, names: Sequence[str]) -> list[bytes]:
-        return [self.get(name) for name in names]
+        near = self.folder
+        contents = (small_file(near, name) if near else None for name in names)
+        return [
+            self.get(name) if content is None else content
+            for name, content in zip(names, contents, strict=True)
+        ]
 
     def put_all(self, contents: Mapping[str, bytes]) -> None:
         """Write many small objects, several at once."""

@@ -3,7 +3,7 @@
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import lru_cache
 from heapq import nlargest
@@ -38,6 +38,7 @@ KINDS = (
     "reproduction",
 )
 SELF_CONTAINED = ("annotation", "segmenter")  # hold all they need: what they were made from may be gone
+_QUOTED_KEY = re.compile(rb'"([0-9a-f]{%d})"' % KEY_LENGTH)
 _WHOLE_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 NOTHING_WRITTEN = digest_text("{}")  # the digest of an artifact that is its record alone, such as a sample
 
@@ -213,9 +214,15 @@ def _parsed(objects: Objects, path: str, content: bytes) -> Record:
         ) from error
 
 
-def listing(objects: Objects, kind: str | None = None) -> list[Record]:
-    """Return all records, or those of one kind, the oldest first."""
-    return _read_all(objects, [entry.name for entry in _entries(objects, kind)])
+def listing(objects: Objects, kind: str | None = None, naming: Set[str] | None = None) -> list[Record]:
+    """Return all records, or those of one kind, the oldest first.
+
+    Parameters
+    ----------
+    naming
+        Keys of which a record must name one, as its parent or its own: then only these are looked into.
+    """
+    return _read_all(objects, [entry.name for entry in _entries(objects, kind)], naming)
 
 
 def newest(objects: Objects, kind: str | None, most: int) -> tuple[list[Record], int]:
@@ -234,8 +241,12 @@ def _entries(objects: Objects, kind: str | None) -> list[Entry]:
     return [entry for entry in objects.entries(prefix) if entry.name.endswith(".json")]
 
 
-def _read_all(objects: Objects, names: Sequence[str]) -> list[Record]:
-    found = [_parsed(objects, name, text) for name, text in zip(names, objects.get_all(names), strict=True)]
+def _read_all(objects: Objects, names: Sequence[str], naming: Set[str] | None = None) -> list[Record]:
+    texts: Iterable[tuple[str, bytes]] = zip(names, objects.get_all(names), strict=True)
+    if naming is not None:
+        wanted = {key.encode() for key in naming}
+        texts = ((name, text) for name, text in texts if not wanted.isdisjoint(_QUOTED_KEY.findall(text)))
+    found = [_parsed(objects, name, text) for name, text in texts]
     return sorted(found, key=lambda record: (record.created, KINDS.index(record.kind), record.key))
 
 

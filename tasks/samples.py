@@ -1,6 +1,8 @@
 """What the lab says of an acquisition (chip, position, condition) and, for simulated ones, the truth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,15 +36,33 @@ def attach_sample(objects: Objects, raw: Handle, sample: Sample, standing: Recor
     return produce(objects, asked, lambda _key: Outcome(path=raw.key, written={}))
 
 
-def standing_samples(objects: Objects) -> dict[str, Record]:
-    """Return the last statement about each acquisition, by the raw image's key.
+def standing_samples(objects: Objects, raws: Set[str] | None = None) -> dict[str, Record]:
+    """Return the last statement about each acquisition, or each of some, by the raw image's key.
 
     Two copies of a file that are taken at once are stated side by side. A statement that follows one of these
     comes after both, though their times may be the same.
     """
-    every = {one.key: one for one in records.listing(objects, "sample")}
+    every = {one.key: one for one in records.listing(objects, "sample", raws)}
     last = sorted(every.values(), key=lambda one: (_statements_before(one, every), one.created, one.key))
     return {one.parents[0].key: one for one in last}
+
+
+@dataclass
+class Statements:
+    """What was said of acquisitions before; read once, and only if one of them was there before."""
+
+    objects: Objects
+    _standing: dict[str, Record] | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def about(self, raw: Handle) -> Record | None:
+        """Return the last statement about an acquisition that was just ingested."""
+        if not raw.reused:
+            return None
+        with self._lock:
+            if self._standing is None:
+                self._standing = standing_samples(self.objects)
+            return self._standing.get(raw.key)
 
 
 def _statements_before(one: Record, every: dict[str, Record]) -> int:
@@ -77,9 +97,9 @@ def _write_truth(objects: Objects, key: str, known: Sequence[dict[str, Any]]) ->
     return Outcome(path=path, written=written, counts={"cells": len(known)})
 
 
-def standing_truths(objects: Objects) -> dict[str, Record]:
-    """Return the truth of each simulated acquisition, by the raw image's key."""
-    return {one.parents[0].key: one for one in records.listing(objects, "truth")}
+def standing_truths(objects: Objects, raws: Set[str] | None = None) -> dict[str, Record]:
+    """Return the truth of each simulated acquisition, or each of some, by the raw image's key."""
+    return {one.parents[0].key: one for one in records.listing(objects, "truth", raws)}
 
 
 def sample_facts(objects: Objects, sample: Handle) -> Sample:

@@ -171,13 +171,22 @@ def test_listing_is_complete_and_by_kind(store: Objects) -> None:
     assert records.listing(store, "report") == []
 
 
+def test_of_a_listing_only_what_names_a_key_is_looked_into(store: Objects) -> None:
+    parent, other = "ab" * 10, "cd" * 10
+    below = {key: make(store, "raw", key) for key in (parent, other)}
+    child = make(store, "clean", "ef" * 10, below[parent].reference)
+    store.put("records/raw/torn.json", b"{")
+    assert records.listing(store, naming={parent}) == [below[parent], child]
+    assert records.listing(store, naming=set()) == []
+
+
 def test_of_the_newest_no_other_is_read(store: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [make(store, "raw", f"a{number}") for number in range(5)]
     before, keys = {one.key for one in made}, set()
     time.sleep(0.02 if store.folder else 1.1)  # S3 tells whole seconds
     late = make(store, "clean", "a9")
-    read = Objects.get
-    monkeypatch.setattr(Objects, "get", lambda self, name: keys.add(name) or read(self, name))
+    read = Objects.get_all
+    monkeypatch.setattr(Objects, "get_all", lambda self, names: keys.update(names) or read(self, names))
     assert records.newest(store, None, 1) == ([late], 6)
     assert keys == {"records/clean/a9.json"}
     found, count = records.newest(store, "raw", 3)

@@ -1,11 +1,19 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from storage import records
 from storage.objects import open_store
 from storage.samples import Sample
-from tasks.samples import attach_sample, attach_truth, sample_facts, standing_samples, standing_truths
+from tasks.samples import (
+    Statements,
+    attach_sample,
+    attach_truth,
+    sample_facts,
+    standing_samples,
+    standing_truths,
+)
 from tests.support import carry, cells_of, ingested
 
 A, B = (Sample(file="a.tif", chip="1", condition=condition) for condition in ("wild type", "BRAF"))
@@ -57,6 +65,31 @@ def test_statements_about_two_acquisitions_do_not_mix(experiment, store, raw):
         "wild type",
         "BRAF",
     )
+
+
+def test_of_some_acquisitions_all_is_known_and_of_the_others_nothing_is_looked_into(
+    experiment, store, raw, monkeypatch
+):
+    other = ingested(store, experiment / "braf-1_p1.ome.tif")
+    last = [said(store, raw, sample) for sample in (A, B)][-1]
+    said(store, other, B)
+    parsed, parse = [], records._parsed
+    monkeypatch.setattr(records, "_parsed", lambda *given: parsed.append(given) or parse(*given))
+    assert {key: one.key for key, one in standing_samples(store, {raw.key}).items()} == {raw.key: last.key}
+    assert len(parsed) == 2
+    assert standing_samples(store, set()) == {}
+
+
+def test_what_was_said_is_read_once_and_not_for_what_is_new(store, raw, monkeypatch):
+    last, asked = said(store, raw, A), []
+    monkeypatch.setattr(
+        "tasks.samples.standing_samples", lambda objects: asked.append(1) or standing_samples(objects)
+    )
+    statements, again = Statements(store), replace(raw, reused=True)
+    assert statements.about(raw) is None
+    assert asked == []
+    assert [statements.about(again).key for _ in range(2)] == [last.key] * 2
+    assert asked == [1]
 
 
 def test_truth_is_kept_once_and_found_by_the_raw_image(store, raw):
