@@ -1,12 +1,14 @@
 """Points of many dimensions in few: on a sheet of paper, or to find clusters in."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 FloatArray = npt.NDArray[np.floating]
 Float32s = npt.NDArray[np.float32]
@@ -196,8 +198,21 @@ def _edge_weights(distances: Float32s) -> Float32s:
 
 
 def _umap(points: FloatArray, seed: int, dimensions: int, n_neighbors: int, min_dist: float) -> Float32s:
+    """UMAP in a thread of its own: the same map in every process, and nothing else changed by it.
+
+    numba tells OpenMP how many threads it has, and OpenMP would keep to that in whatever the calling thread
+    computes next: a network's sums, which then round differently.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="umap") as alone:
+        return alone.submit(_umap_alone, points, seed, dimensions, n_neighbors, min_dist).result()
+
+
+def _umap_alone(
+    points: FloatArray, seed: int, dimensions: int, n_neighbors: int, min_dist: float
+) -> Float32s:
     """UMAP on exact neighbours: umap's own approximate search compiles for a minute above 4096 points."""
-    distances, indices = _neighbours(points, points, n_neighbors)
+    with threadpool_limits(1):  # several threads choose others of neighbours that are equally near
+        distances, indices = _neighbours(points, points, n_neighbors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap warns of one thread, of a missing tensorflow, of few points
         from umap import UMAP  # compiles for seconds, so only whoever draws pays

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 import warnings
 from typing import Any
@@ -69,6 +71,35 @@ def test_umap_keeps_clouds_apart_repeats_itself_and_is_silent() -> None:
     assert found.dtype == np.float32
     assert np.array_equal(umap_2d(points, seed=3), found)
     assert not np.array_equal(umap_2d(points, seed=4), found)
+
+
+MAPS = """
+import hashlib
+import numpy as np
+import torch
+from tasks.kernels.projection import umap_2d
+
+groups = np.random.default_rng(0).normal(size=(400, 8)) + 12.0 * np.eye(8)[np.repeat(range(4), 100)]
+before = torch.get_num_threads()
+print([hashlib.sha256(umap_2d(one, seed=3).tobytes()).hexdigest() for one in (groups, groups.round())])
+assert torch.get_num_threads() == before, torch.get_num_threads()
+"""
+
+
+@pytest.mark.slow  # umap compiles for 10 to 20 s in each
+def test_every_process_makes_the_same_map_and_keeps_its_threads() -> None:
+    """Of the equally near neighbours of rounded points several threads would choose others."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_NUM_THREADS"}
+    maps = [
+        subprocess.run(
+            [sys.executable, "-c", MAPS],
+            env={**environment, "OMP_NUM_THREADS": threads},
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert maps[0] == maps[1]
 
 
 @pytest.mark.parametrize(
