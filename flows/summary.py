@@ -9,6 +9,7 @@ from storage import records
 from storage.objects import Objects
 from tasks import announce
 from tasks.stage import Handle
+from tasks.tracking import artifact_page
 
 PER_ACQUISITION = ("ingest", "preprocess", "segment", "extract")
 STAGES = (*PER_ACQUISITION, "train", "embed", "cluster", "report")
@@ -113,7 +114,7 @@ def announce_result(objects: Objects, result: Result) -> None:
             found = records.read(objects, made.kind, made.key).details
             announce.link(f"mlflow-{stage}", str(found["run_url"]), text)
             if stage == "cluster" and "report" in result.stages:
-                announce.link("report", f"{found['run_url']}/artifacts/report.html", "The report")
+                announce.link("report", artifact_page(found["run_url"], "report.html"), "The report")
     announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")
 
 

@@ -60,10 +60,12 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
 
 def print_places(found: Mapping[str, Any]) -> None:
     """Print where to look."""
+    from tasks.tracking import front_page
+
     if "report" in found["stages"]:
         out.print(f"report   {found['stages']['report']['uri']}", soft_wrap=True)
     out.print(f"Prefect  {found['prefect_url']}", soft_wrap=True)
-    out.print(f"MLflow   {found['mlflow_run_url'] or found['mlflow_url']}", soft_wrap=True)
+    out.print(f"MLflow   {found['mlflow_run_url'] or front_page(found['mlflow_url'])}", soft_wrap=True)
 
 
 def _number(value: int | None) -> str:

@@ -95,10 +95,13 @@ def _deploy(common: Common, inbox: str, tracking_uri: str, file: Path | None, se
 
 
 def _print_servers(found: dict[str, Any]) -> None:
+    from tasks.tracking import front_page
+
     for note in found["notes"]:
         out.print(note, markup=False, soft_wrap=True)
     out.print("already running" if found["reused"] else "started")
-    out.print(f"Prefect  {found['prefect_url']}\nMLflow   {found['mlflow_url']}", soft_wrap=True)
+    out.print(f"Prefect  {found['prefect_url']}", soft_wrap=True)
+    out.print(f"MLflow   {front_page(found['mlflow_url'])}", soft_wrap=True)
     if found["deployments"]:
         out.print(f"runs by itself: {', '.join(found['deployments'])}", soft_wrap=True)
 

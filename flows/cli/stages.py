@@ -29,6 +29,7 @@ AcquisitionsOption = Annotated[
 def start_servers() -> Any:
     """Start or reuse the two servers and point Prefect and MLflow at them."""
     from flows.services import connect, up
+    from tasks.tracking import front_page
 
     with err.status("looking for the Prefect and MLflow servers") if err.is_terminal else _nothing():
         servers = up(home_folder())
@@ -36,7 +37,7 @@ def start_servers() -> Any:
     for note in servers.notes:
         err.print(note, markup=False, soft_wrap=True)
     for name, started in servers.started.items():
-        address = servers.prefect_ui_url if name == "prefect" else servers.mlflow_url
+        address = servers.prefect_ui_url if name == "prefect" else front_page(servers.mlflow_url)
         err.print(f"{name}: {address} ({'started' if started else 'already running'})", soft_wrap=True)
     return servers
 

@@ -7,7 +7,7 @@ MLflow is imported inside the functions, because that takes two seconds (six wit
 from tasks.tracking.models import ModelReference
 from tasks.tracking.place import KEY, Tracking
 from tasks.tracking.runs import Run, log_to_run, tracked_run
-from tasks.tracking.server import TrackingError
+from tasks.tracking.server import TrackingError, artifact_page, front_page
 from tasks.tracking.spool import Delivered, deliver, deliver_if_any
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "Run",
     "Tracking",
     "TrackingError",
+    "artifact_page",
     "deliver",
     "deliver_if_any",
+    "front_page",
     "log_to_run",
     "tracked_run",
 ]

@@ -12,6 +12,7 @@ from storage.errors import ChipcyteError
 
 SQLITE = "sqlite:///"
 WEB = ("http://", "https://")
+VIEW = "?workflowType=machine_learning"  # without it MLflow's pages are for traces of language models
 ANSWERS_WITHIN_S = 5.0
 LOST_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's words for no answer, or one that another try may better; all others are refusals."""
@@ -99,4 +100,16 @@ def page(tracking_uri: str, experiment: str, run_id: str) -> str:
     """Return the address of a run's page; `runs:/ID` where MLflow is a database file without pages."""
     if not tracking_uri.startswith(WEB):
         return f"runs:/{run_id}"
-    return f"{tracking_uri.rstrip('/')}/#/experiments/{quote(experiment)}/runs/{quote(run_id)}"
+    return f"{tracking_uri.rstrip('/')}/#/experiments/{quote(experiment)}/runs/{quote(run_id)}{VIEW}"
+
+
+def artifact_page(run_page: str, name: str) -> str:
+    """Return the address of the page that shows a file of a run."""
+    place, mark, view = run_page.partition("?")
+    return f"{place}/artifacts/{name}{mark}{view}"
+
+
+def front_page(tracking_uri: str) -> str:
+    """Return the address of the list of experiments; the URI itself where there are no pages."""
+    web = tracking_uri.startswith(WEB)
+    return f"{tracking_uri.rstrip('/')}/#/experiments{VIEW}" if web else tracking_uri

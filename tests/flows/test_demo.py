@@ -11,6 +11,7 @@ import pytest
 from storage import records
 from storage.experiment import read_angles, read_cells
 from storage.objects import open_store
+from tasks.tracking import artifact_page, front_page
 from tests.chromium import browser, needs_chromium
 from tests.flows.services.support import read
 
@@ -114,12 +115,14 @@ def test_a_scientist_sees_in_mlflow_how_good_it_is(first, folder, tmp_path, pict
     run_url = details_of(first, folder, "cluster")["run_url"]
     with browser(tmp_path / "profile") as page:
         page.open(run_url)
-        page.wait_for("cluster", "silhouette", "davies_bouldin", "ari")
+        page.wait_for("Model registry", "cluster", "silhouette", "davies_bouldin", "ari")
         page.photograph(pictures / "mlflow-run.png")
-        page.open(f"{run_url}/artifacts/report.html")
+        page.open(artifact_page(run_url, "report.html"))
         page.wait_until("document.querySelector('iframe') !== null")
         page.photograph(pictures / "mlflow-report.png")
         address = run_url.split("/#/")[0]
+        page.open(front_page(address))
+        page.wait_for("Model registry", "demo")
         assert [one for one in page.asked if not one.startswith(address)] == []
 
 

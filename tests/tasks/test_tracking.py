@@ -14,7 +14,8 @@ import torch
 
 from flows.environment import prepare_environment
 from flows.services import down, up
-from tasks.tracking import Run, TrackingError, log_to_run, tracked_run
+from tasks.tracking import Run, TrackingError, artifact_page, front_page, log_to_run, tracked_run
+from tasks.tracking.server import page
 from tasks.tracking.texts import PARAM_LENGTH, columns_of, flattened, key, shortened
 from tests.flows.services.support import free_port
 
@@ -268,11 +269,21 @@ def test_importing_the_module_imports_neither_mlflow_nor_torch() -> None:
     assert answer.stdout.strip() == "set()"
 
 
+def test_addresses_lead_to_mlflows_pages_for_trainings():
+    run = page("http://127.0.0.1:5000/", "3", "abc")
+    view = "?workflowType=machine_learning"
+    assert run == f"http://127.0.0.1:5000/#/experiments/3/runs/abc{view}"
+    assert artifact_page(run, "report.html") == run.replace(view, f"/artifacts/report.html{view}")
+    assert artifact_page("runs:/abc", "a.html") == "runs:/abc/artifacts/a.html"
+    assert front_page("http://127.0.0.1:5000") == f"http://127.0.0.1:5000/#/experiments{view}"
+    assert front_page("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+
+
 @pytest.mark.services
 def test_the_runs_page_opens(server: str) -> None:
     with tracked_run("pages", "x", tracking_uri=server, tags={}) as run:
         run.params({"a": 1})
     assert run.url.startswith(f"{server}/#/experiments/")
-    assert run.url.endswith(f"/runs/{run.id}")
+    assert run.url.partition("?")[0].endswith(f"/runs/{run.id}")
     with urllib.request.urlopen(run.url, timeout=20) as response:
         assert response.status == 200
