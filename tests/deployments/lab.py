@@ -31,8 +31,8 @@ class Lab:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # so none is started
         self.api = up(self.home, prefect_port=free_port()).prefect_url
 
-    def deploy(self, content: dict[str, Any]) -> list[str]:
-        """Tell the server of deployments, and start a worker."""
+    def deploy(self, content: dict[str, Any], worker: bool = True) -> list[str]:
+        """Tell the server of deployments, and start a worker unless told otherwise."""
         file = self.folder / "prefect.yaml"
         file.write_text(yaml.safe_dump(content))
         values = {
@@ -42,7 +42,7 @@ class Lab:
         }
         with temporary_settings({PREFECT_API_URL: self.api}):
             made = deploy(file, values)
-        assert start_worker(self.home)
+        assert not worker or start_worker(self.home)
         return made
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,20 +19,24 @@ RESTART_S = 15
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     lab = Lab(tmp_path, monkeypatch)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def content_of(tmp_path: Path) -> dict[str, Any]:
+    """One slow deployment, and the automations with shorter times."""
     content = deepcopy(CONTENT)
     (refine,) = (one for one in content["deployments"] if one["name"] == "refine")
     slow = {**refine, "name": "slow", "entrypoint": "tests.deployments.slow.slow"}
     slow["parameters"] = {"folder": str(tmp_path / "tries")}
     slow["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(BEAT_S)
     content["deployments"] = [slow]
-    for automation, within_s in zip(content["automations"], (SILENT_S, RESTART_S), strict=True):
+    for automation, within_s in zip(content["automations"], (SILENT_S, RESTART_S, RESTART_S), strict=False):
         automation["trigger"]["within"] = within_s
     (tmp_path / "tries").mkdir()
-    try:
-        assert lab.deploy(content) == ["slow/slow"]
-        yield lab
-    finally:
-        lab.close()
+    return content
 
 
 def kill(pid: int) -> None:
@@ -44,6 +49,7 @@ def kill(pid: int) -> None:
 @pytest.mark.services
 @pytest.mark.timeout(500)
 def test_a_run_that_died_with_its_worker_is_marked_crashed_and_started_again(lab):
+    assert lab.deploy(content_of(lab.folder)) == ["slow/slow"]
     tries, deployment = lab.folder / "tries", lab.ask("/deployments/filter")[0]["id"]
 
     def pid(number: int) -> int:
@@ -68,3 +74,18 @@ def test_a_run_that_died_with_its_worker_is_marked_crashed_and_started_again(lab
     assert sum("No sign of life" in text for text in said) == 1
     again = read_records(lab.home)["worker"]
     assert (again.restarts, again.port) == (1, worker.port)
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_a_run_that_crashes_before_it_begins_is_started_three_times_again(lab):
+    lab.deploy(content_of(lab.folder), worker=False)
+    deployment = lab.ask("/deployments/filter")[0]["id"]
+    run = f"/flow_runs/{lab.ask(f'/deployments/{deployment}/create_flow_run')['id']}"
+    became = []
+    for _ in range(4):
+        for state in ("PENDING", "CRASHED"):
+            lab.ask(f"{run}/set_state", state={"type": state}, force=True)
+        lab.wait_for(lambda: lab.ask_for(run)["state_type"] != "CRASHED")
+        became.append(lab.ask_for(run)["state"]["name"])
+    assert became == ["AwaitingRetry"] * 3 + ["Failed"]

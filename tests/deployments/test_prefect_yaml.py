@@ -19,6 +19,7 @@ from tests.support import ROOT
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+AUTOMATIONS = [AutomationCore.model_validate(one) for one in CONTENT["automations"]]
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
 
 
@@ -82,7 +83,7 @@ def test_the_file_that_comes_with_chipcyte_is_found():
 
 
 def test_a_run_that_is_silent_for_three_heartbeats_is_dead(deployment):
-    silent, restart = (AutomationCore.model_validate(one) for one in CONTENT["automations"])
+    silent, restart, *_ = AUTOMATIONS
     beat_s = float(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
     assert silent.trigger.within.total_seconds() > 3 * beat_s
     assert "prefect.flow-run.heartbeat" in silent.trigger.after & silent.trigger.expect
@@ -94,3 +95,12 @@ def test_a_run_that_is_silent_for_three_heartbeats_is_dead(deployment):
         restart.trigger.match_related.model_dump()["prefect.resource.id"]
         == f"prefect.tag.{deployment['tags'][0]}"
     )
+
+
+def test_a_run_that_never_began_is_started_again_as_often_as_one_that_did():
+    _, again, first, last = AUTOMATIONS
+    assert len(again.trigger.match.model_dump()["prefect.run-count"]) == last.trigger.threshold - 1
+    assert first.actions[0].state == again.actions[0].state == StateType.SCHEDULED
+    assert last.actions[0].state == StateType.FAILED
+    assert "prefect.flow-run.Failed" in first.trigger.expect  # so that the last word is not taken back
+    assert last.trigger.threshold * first.trigger.within < last.trigger.within
