@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.sections import Section
-from tasks.train_settings import Augmented, ConvBody, NoCondition, PlainCondition, TrainSettings
+from tasks.train_settings import Augmented, ConvBody, PairedViews, PlainCondition, TrainSettings
 
 Dataset = Literal["digits", "fashion"]
 Protocol = Literal["label-conditioned", "unsupervised"]
@@ -53,36 +53,75 @@ class ReproduceSettings(Section):
     images: int | None = Field(None, ge=100, description="First images of each split that are used; all.")
 
 
+GARMENTS = Augmented(
+    flips=False, mirror=True, shift=0.1, scale=0.2, shear=0.1, intensity=0.5, gamma=0.7, light=0.35
+)
+"""What may change in a picture of a garment: its place, size and light, left and right."""
+
+
 def recipe(dataset: Dataset, protocol: Protocol, latent: int) -> ReproduceSettings:
     """Return the settings with which a row is reproduced, for some latent size."""
-    told = protocol == "label-conditioned"
-    digits = dataset == "digits"
+    if protocol == "label-conditioned":
+        return _told(dataset, latent)
+    return _digits(latent) if dataset == "digits" else _garments(latent)
+
+
+def _told(dataset: Dataset, latent: int) -> ReproduceSettings:
+    learning = _learning(latent, ConvBody(widths=(32, 64)), epochs=2)
+    condition = PlainCondition(by="condition", embedding=latent)
     return ReproduceSettings(
         dataset=dataset,
-        protocol=protocol,
-        train=TrainSettings(
-            latent=latent,
-            body=ConvBody(widths=(32, 64)),
-            condition=PlainCondition(by="condition", embedding=latent) if told else NoCondition(),
-            augmentation=_augmentation(dataset) if not told else Augmented(flips=False),
-            epochs=2 if told else 6,
-            batch_size=128,
-            learning_rate=3e-3,
-            schedule="one-cycle",
-            loss="bce" if digits or told else "mse",
-            beta=1.0 if told else 0.2,
-        ),
-        upright=digits and not told,
-        map_dimensions=0 if told else 2 if digits else 10,
-        teach_epochs=0 if told else 3,
-        teach_augmentation=_augmentation(dataset, 2.0),
+        protocol="label-conditioned",
+        train=learning.model_copy(update={"condition": condition}),
     )
 
 
-def _augmentation(dataset: Dataset, strength: float = 1.0) -> Augmented:
-    """Return what may change in a picture of this kind without making it another's."""
-    mirror = dataset == "fashion"
-    turn = 0.0 if mirror else 5.0 * strength
-    shear = 0.0 if mirror else 0.05 * strength
-    shift, scale = 0.03 * strength, 0.05 * strength
-    return Augmented(flips=False, mirror=mirror, turn_deg=turn, shear=shear, shift=shift, scale=scale)
+def _digits(latent: int) -> ReproduceSettings:
+    """Strokes set upright, latents of a VAE, a mixture in a map of them, its sure members taught."""
+    learning = _learning(latent, ConvBody(widths=(32, 64)), epochs=6)
+    return ReproduceSettings(
+        dataset="digits",
+        protocol="unsupervised",
+        train=learning.model_copy(update={"augmentation": _strokes(1.0), "beta": 0.2}),
+        upright=True,
+        map_dimensions=2,
+        teach_epochs=3,
+        teach_augmentation=_strokes(2.0),
+    )
+
+
+def _garments(latent: int) -> ReproduceSettings:
+    """Latents of views, a mixture in a map of them, its sure members taught."""
+    learning = _learning(latent, ConvBody(widths=(32, 64, 128)), epochs=8)
+    views = PairedViews(temperature=0.5, augmentation=GARMENTS)
+    return ReproduceSettings(
+        dataset="fashion",
+        protocol="unsupervised",
+        train=learning.model_copy(update={"views": views, "batch_size": 256, "loss": "mse", "beta": 0.2}),
+        map_dimensions=10,
+        teach_epochs=3,
+        teach_augmentation=GARMENTS,
+    )
+
+
+def _learning(latent: int, body: ConvBody, *, epochs: int) -> TrainSettings:
+    return TrainSettings(
+        latent=latent,
+        body=body,
+        augmentation=Augmented(flips=False),
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=3e-3,
+        schedule="one-cycle",
+    )
+
+
+def _strokes(strength: float) -> Augmented:
+    """Return what may change in a picture of a digit without making it another's."""
+    return Augmented(
+        flips=False,
+        turn_deg=5.0 * strength,
+        shear=0.05 * strength,
+        shift=0.03 * strength,
+        scale=0.05 * strength,
+    )
