@@ -53,7 +53,8 @@ def reproducible_kernels(device: torch.device) -> Iterator[None]:
     """Context in which a training gives the same weights each time.
 
     On CUDA, cuDNN takes only deterministic algorithms. On a CPU numbers too small for full precision count as
-    0: otherwise the first training of a process was seen to differ from those after a UMAP was made.
+    0, whatever other libraries of the process have set. The number of threads is the caller's: it must be the
+    same each time.
     """
     if device.type == "cuda":
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
