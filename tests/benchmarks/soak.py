@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,9 +75,9 @@ def run(size: float) -> None:
         seconds = time.perf_counter() - began
         left = _settled(before)
         failed = sorted(set(range(1, runs + 1)) - {int(one.name) for one in (folder / DONE).iterdir()})
-        locked = [line for log in (folder / "home").rglob("*.log") for line in _locked(log)]
+        locked = Counter(line for log in (folder / "home").rglob("*.log") for line in _locked(log))
         print(f"{runs} runs, {AT_ONCE} at a time, {seconds / runs:.1f} s each: {len(failed)} failed {failed}")
-        print(f'"database is locked" in the logs: {len(locked)}')
+        print(f'"database is locked" in the logs: {locked.total()} lines {dict(locked)}')
         print(f"processes left: {len(left)} {[' '.join(one.cmdline())[:80] for one in left]}")
         print("\nMiB of the servers after so many runs\n")
         print(f"{'runs':>8}{'prefect':>10}{'mlflow':>10}")
@@ -129,5 +130,11 @@ def _settled(before: set[psutil.Process], patience_s: float = 20) -> set[psutil.
     return left
 
 
-def _locked(log: Path) -> list[str]:
-    return [line for line in log.read_text(errors="replace").splitlines() if LOCKED.search(line)]
+def _locked(log: Path) -> Iterator[str]:
+    """Yield for each line that says so what the server was at when it was refused."""
+    doing = ""
+    for line in log.read_text(errors="replace").splitlines():
+        if "| ERROR" in line:
+            doing = line.partition(" - ")[2][:80]
+        if LOCKED.search(line):
+            yield doing

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,13 @@ START = "from flows.cli import main; main()"
 @pytest.fixture(scope="session")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """Run `chipcyte WORDS...`; at the end the servers it started are stopped."""
-    home = tmp_path_factory.mktemp("home")
+    run = commands(tmp_path_factory.mktemp("home"))
+    yield run
+    assert run("down").code == 0
+
+
+def commands(home: Path) -> Command:
+    """Run `chipcyte WORDS...` with a home of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "CHIPCYTE_"))}
     environment = {**kept, "CHIPCYTE_HOME": str(home), "PYTHONPATH": str(ROOT)}
 
@@ -35,5 +42,4 @@ def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         found = json.loads(result.stdout) if "--json" in words and result.returncode == 0 else None
         return SimpleNamespace(code=result.returncode, out=result.stdout, err=result.stderr, found=found)
 
-    yield run
-    assert run("down").code == 0
+    return run
