@@ -40,8 +40,7 @@ def run(size: float) -> None:
         objects = open_store(str(folder / "store"), create=True)
         made_s = timed(lambda: _write_records(objects, acquisitions))
         print(f"{acquisitions * len(KINDS):,} records written in {made_s:.0f} s\n")
-        for name, work in _questions(objects):
-            print(f"{name:<58}{timed(work):>8.2f} s", flush=True)
+        _print_times(_questions(objects))
         inbox = folder / "inbox"
         _write_recordings(inbox, pending)
         for name, words in _commands(objects, inbox):
@@ -50,8 +49,14 @@ def run(size: float) -> None:
             seconds = time.perf_counter() - began
             print(f"{name:<58}{seconds:>8.2f} s{_children_cpu_s() - before:>8.2f} s of CPU", flush=True)
         print("\n" + "\n".join(said.splitlines()[-4:]) + "\n")  # of the plan
-        for name, work in _looks(objects, inbox):
-            print(f"{name:<58}{timed(work):>8.2f} s", flush=True)
+        _print_times(_looks(objects, inbox))
+
+
+def _print_times(questions: Iterator[tuple[str, Callable[[], object]]]) -> None:
+    for name, work in questions:
+        began = time.process_time()
+        seconds = timed(work)
+        print(f"{name:<58}{seconds:>8.2f} s{time.process_time() - began:>8.2f} s of CPU", flush=True)
 
 
 def _questions(objects: Objects) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -60,7 +65,9 @@ def _questions(objects: Objects) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "the last 1000 of one kind", lambda: records.newest(objects, "raw", 1000)
     yield "a record by its whole key", lambda: records.resolve(objects, key)
     yield "a record by the first 12 digits", lambda: records.resolve(objects, key[:12])
-    yield "all samples that hold, which each run reads", lambda: standing_samples(objects)
+    raws = {_key("raw", 7)}
+    yield "samples of one acquisition, which its run reads", lambda: standing_samples(objects, raws)
+    yield "all samples that hold, which a run of all reads", lambda: standing_samples(objects)
 
 
 def _commands(objects: Objects, inbox: Path) -> Iterator[tuple[str, list[str]]]:

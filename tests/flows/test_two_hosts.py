@@ -90,14 +90,19 @@ def check_equal(found: dict[str, str], laptop: dict[str, str]) -> None:
     assert len(found) > 100
 
 
-def check_units(puts: list[Put], computed: int) -> None:
-    """No unit is lost, and whatever was written twice was the same bytes."""
-    assert len({one.name for one in marks(puts)}) == computed
+def ended_well(site: Site, run: "subprocess.Popen[str]", store: str, laptop: dict[str, str]) -> list[Put]:
+    """The bytes are the laptop's, no unit is lost, and whatever was written twice was the same."""
+    found = site.finished(run)
+    puts = site.puts(store)
+    print(json.dumps(shares(puts)))
+    check_equal(site.digests(store), laptop)
+    assert len({one.name for one in marks(puts)}) == found["counts"]["units_done"]
     written = defaultdict(set)
     for one in puts:
         if one.name.startswith(("acquisitions/", "artifacts/")):
             written[one.name].add(one.digest)
-    assert [name for name, found in written.items() if len(found) > 1] == []
+    assert [name for name, digests in written.items() if len(digests) > 1] == []
+    return puts
 
 
 def start(site: Site, configured: Path, recordings: Path, store: str) -> "subprocess.Popen[str]":
@@ -119,11 +124,7 @@ def test_the_pipeline_on_two_hosts_is_the_laptops_though_a_worker_is_killed(
     run = start(site, configured, recordings, store)
     site.await_units(store, "one", 2)
     site.worker_process("one").kill()
-    found = site.finished(run)
-    puts = site.puts(store)
-    print(json.dumps(shares(puts)))
-    check_equal(site.digests(store), laptop)
-    check_units(puts, found["counts"]["units_done"])
+    ended_well(site, run, store, laptop)
 
 
 def test_a_host_that_is_cut_off_costs_its_units_and_does_no_harm_when_it_is_back(
@@ -140,12 +141,9 @@ def test_a_host_that_is_cut_off_costs_its_units_and_does_no_harm_when_it_is_back
     mended_s = time.time()
     site.workers["one"].wait(sites.PATIENCE_S)
     site.start_worker("one")
-    found = site.finished(run)
-    puts = site.puts(store)
-    print(json.dumps(shares(puts) | {"cut off for s": round(mended_s - cut_s, 1)}))
+    print(f"cut off for {mended_s - cut_s:.1f} s")
+    puts = ended_well(site, run, store, laptop)
     assert not [one for one in puts if one.client == HOSTS["one"] and cut_s + 1 < one.time_s < mended_s]
-    check_equal(site.digests(store), laptop)
-    check_units(puts, found["counts"]["units_done"])
 
 
 def test_postgres_restarted_in_the_middle_stops_no_run(
@@ -157,6 +155,4 @@ def test_postgres_restarted_in_the_middle_stops_no_run(
     site.database.stop()
     time.sleep(5)
     site.database.start()
-    found = site.finished(run)
-    check_equal(site.digests(store), laptop)
-    check_units(site.puts(store), found["counts"]["units_done"])
+    ended_well(site, run, store, laptop)
