@@ -142,10 +142,8 @@ def _once(starts: Sequence[Start]) -> list[Start]:
 
 def _starts(objects: Objects, wanted: list[str] | None) -> list[Start]:
     """Return acquisitions that earlier runs ingested."""
-    if wanted is None:
-        chosen = records.listing(objects, "raw")
-    else:
-        chosen = [records.resolve(objects, key) for key in wanted]
+    named = (records.resolve(objects, key) for key in wanted or ())
+    chosen = records.listing(objects, "raw") if wanted is None else list(named)
     strangers = [one for one in chosen if one.kind != "raw"]
     if strangers:
         raise InputError(f"expected keys of acquisitions, found {strangers[0].kind} {strangers[0].key}")
@@ -161,12 +159,8 @@ def _start(
 ) -> Start:
     if raw.key not in samples:
         raise MissingInputError(f"{raw.name} was not ingested to the end; ingest it again")
-    sample = samples[raw.key]
-    return Start(
-        handle(objects, raw, name=sample.name),
-        handle(objects, sample),
-        handle(objects, truth) if truth else None,
-    )
+    sample, known = samples[raw.key], handle(objects, truth) if truth else None
+    return Start(handle(objects, raw, name=sample.name), handle(objects, sample), known)
 
 
 def _onward(job: Job, starts: Sequence[Start]) -> Result:
