@@ -28,6 +28,8 @@ LOOK_EVERY_S = 1.0
 ASK_EVERY_S = 20.0
 SILENT_TOO_LONG_S = 180.0
 """A server that writes to a slow disk may say nothing for a while."""
+LARGEST_BYTES = 2 * 2**30
+"""A server that holds more is started again: Prefect's grows by 0.3 MiB with each run."""
 LONGEST_PAUSE_S = 300.0
 STEADY_AFTER_S = 600.0
 """Whoever lived this long starts without a pause when it dies."""
@@ -145,6 +147,9 @@ class Supervisor:
             known.asked_s = moment
             if processes.answers(record, record.url + recipe.health_path):
                 known.heard_s = moment
+            held_bytes = 0 if recipe.is_client else processes.resident_bytes(record)
+            if held_bytes > LARGEST_BYTES:
+                return f"holds {held_bytes / 2**20:,.0f} MiB"
         silent_s = known.asked_s - known.heard_s
         return f"has not answered for {silent_s:.0f} s" if silent_s >= SILENT_TOO_LONG_S else ""
 

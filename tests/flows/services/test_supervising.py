@@ -124,6 +124,24 @@ def test_what_hangs_is_started_again(watch: Watch, monkeypatch: pytest.MonkeyPat
     assert "has not answered for" in watch.said[0]
 
 
+def test_a_server_that_has_grown_is_started_again_and_a_worker_with_its_runs_is_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(supervising, "LARGEST_BYTES", 2**20)
+    up(home)
+    start_worker(home)
+    watch = Watch(home)
+    before = read_records(home)
+    assert watch.supervisor.look()
+    after = read_records(home)
+    assert {name: after[name].restarts for name in (*NAMES, "worker")} == dict.fromkeys(NAMES, 1) | {
+        "worker": 0
+    }
+    assert [after[name].url for name in NAMES] == [before[name].url for name in NAMES]
+    assert "prefect holds" in watch.said[0]
+
+
 def test_after_a_restart_of_the_machine_strangers_with_our_numbers_are_left_alone(home: Path) -> None:
     """The state file is that of the last start; its process numbers belong to others now."""
     up(home)
