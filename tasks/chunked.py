@@ -171,7 +171,7 @@ def _groups(units: Sequence[Unit], in_flight: int) -> Iterator[Sequence[Unit]]:
     """Yield the units of a task each: fewer towards the end, so that the workers end together."""
     start = 0
     while start < len(units):
-        size = max(1, min(AT_ONCE, (len(units) - start) // (2 * in_flight)))
+        size = max(1, min(AT_ONCE, (len(units) - start) // in_flight))
         yield units[start : start + size]
         start += size
 

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,8 @@ from tests.flows.services.support import servers
 from tests.flows.test_kills import no_run
 from tests.support import QUICK, SERIAL, up_to_clusters
 
-CALLS = 200
+CALLS = 200  # of Prefect's tasks
+STEPS = 10
 SETTINGS = QUICK.model_copy(update={"train": QUICK.train.model_copy(update={"epochs": 20})})
 ONE_WORKER = Resources(compute="local", workers=1)
 
@@ -127,22 +127,27 @@ def _compared(work: Workload, folder: Path, tracking_uri: str) -> Cost:
 
 
 def _calls(folder: Path, calls: int) -> Cost:
-    """Print what single calls cost; return what Dask adds to a unit."""
-    units = [Nothing(number) for number in range(calls)]
+    """Print what single calls cost; return what Dask adds to a unit of a step of a recording."""
+    units = [Nothing(number) for number in range(TEN_MINUTES.frames)]
     objects = open_store(str(folder / "calls"), create=True)
     costs = {}
     for name in ("serial", "local"):
-        resources, ledger = Resources(compute=name, workers=1), Ledger(objects, "raw", name, "nothing")
-        chunked.connected(resources)
-        work = partial(chunked.run_units, do_nothing, units, ledger=ledger, resources=resources)
-        costs[f"a unit with its marker, {name}"] = _measured(work)
+        resources = Resources(compute=name, workers=1)
+
+        def step(number: int, resources: Resources = resources) -> None:
+            ledger = Ledger(objects, "raw", resources.compute, f"step-{number}")
+            chunked.run_units(do_nothing, units, ledger=ledger, resources=resources)
+
+        step(0)  # the worker is there, and knows the function
+        cost = _measured(lambda: [step(number) for number in range(1, STEPS + 1)])
+        costs[f"a unit with its marker, {name}"] = cost * (1 / (STEPS * len(units)))
     _many(1)
-    costs["a Prefect task run"] = _measured(lambda: _many(calls))
-    print(f"{calls} calls of each, ms of clock and CPU")
+    costs["a Prefect task run"] = _measured(lambda: _many(calls)) * (1 / calls)
+    print(f"{STEPS} steps of {len(units)} units, {calls} task runs, ms of clock and CPU")
     for name, cost in costs.items():
-        print(f"{name:<44}{cost.clock_s / calls * 1e3:>16.1f}{cost.cpu_s / calls * 1e3:>16.1f}")
+        print(f"{name:<44}{cost.clock_s * 1e3:>16.1f}{cost.cpu_s * 1e3:>16.1f}")
     serial, local, _ = costs.values()
-    return (local - serial) * (1 / calls)
+    return local - serial
 
 
 def _record(folder: Path, count: int, edge_px: int, frames: int) -> None:

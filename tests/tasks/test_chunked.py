@@ -180,7 +180,7 @@ def test_tasks_hold_several_units_and_single_ones_at_the_end(count):
     sizes = [len(group) for group in groups]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-6:] == [1] * min(6, len(sizes))
-    assert max(sizes, default=1) == min(AT_ONCE, max(1, count // 12))
+    assert max(sizes, default=1) == min(AT_ONCE, max(1, count // 6))
 
 
 def test_a_worker_that_dies_once_costs_only_time(two_workers, store, tmp_path):
