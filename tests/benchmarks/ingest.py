@@ -36,9 +36,7 @@ EDGE_PX = 2048
 FULL_BYTES = 2 * 2**30
 DISTINCT = 8
 REPEATS = 2
-MORE = (
-    5  # of ours and of the limit, whose ratio is near one: the clock of a shared machine differs by a third
-)
+MORE = 5  # of ours and of the limit, whose ratio is near one: a shared machine's clock differs by a third
 
 
 def run(size: float) -> None:
@@ -56,9 +54,8 @@ def run(size: float) -> None:
         quick = {name: ways[name] for name in (OURS, LIMIT)} | {
             DIGEST: (lambda: None, lambda: content_digest(find_acquisitions([path])[0]))
         }
-        seconds = best_of_each(REPEATS, ways)
-        again = best_of_each(MORE, quick)
-        seconds = {name: min(found.get(name, np.inf) for found in (seconds, again)) for name in ways | quick}
+        turns = best_of_each(REPEATS, ways), best_of_each(MORE, quick)
+        seconds = {name: min(found[name] for found in turns if name in found) for name in ways | quick}
         equal = {name: _same(path, level(places[name].path)) for name, level in LEVELS.items()}
         timings = [Timing(name, seconds[name], equal.get(name, "")) for name in seconds]
         print_table(timings, OURS)
