@@ -17,7 +17,7 @@ from storage.objects import Objects, open_store
 from tasks import announce
 from tasks.cluster import drawn_unit, unit_of_cells
 from tasks.compare_settings import CompareSettings
-from tasks.dataset import held_out, read_cells
+from tasks.dataset import judging, read_cells
 from tasks.kernels.judging import Clustering, Gain, gain
 from tasks.kernels.pictures.parallel import Axis, parallel_coordinates
 from tasks.kernels.score_intervals import Draws
@@ -113,12 +113,14 @@ def common_cells(
 ) -> pd.DataFrame:
     """Return the cells that every candidate has seen the patch of and none has learned from, sorted by name.
 
+    Of a model with test cells these alone: by its validation cells it may have been chosen.
+
     Raises
     ------
     InputError
         There are too few.
     """
-    tables_of = [_held_out_cells(objects, one.model) for one in candidates]
+    tables_of = [_judging_cells(objects, one.model) for one in candidates]
     if not tables_of:
         raise InputError("expected trained models in the store, found none; `chipcyte train` makes one")
     names: list[str] = sorted(set[str].intersection(*(set(table.index) for table in tables_of)))
@@ -133,10 +135,10 @@ def common_cells(
     return tables_of[0].loc[names]
 
 
-def _held_out_cells(objects: Objects, model: Handle) -> pd.DataFrame:
+def _judging_cells(objects: Objects, model: Handle) -> pd.DataFrame:
     record = records.read(objects, "model", model.key)
     cells = read_cells(objects, parents_of(objects, record, "patches"))
-    return _named(cells[held_out(cells, TrainSettings.model_validate(record.settings))])
+    return _named(cells[judging(cells, TrainSettings.model_validate(record.settings))])
 
 
 def _named(cells: pd.DataFrame) -> pd.DataFrame:

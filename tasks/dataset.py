@@ -130,15 +130,25 @@ def split(
     return groups.map(uses).to_numpy(str)
 
 
-def held_out(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.bool_]:
-    """Return which rows training does not learn from."""
-    uses = split(
+def uses_of(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.str_]:
+    """Return what each row is for in a training, as `split` says."""
+    return split(
         cells,
         validation_share=settings.validation_share,
         test_share=settings.test_share,
         seed=settings.seed_of_split,
     )
-    return np.asarray(uses != "train")
+
+
+def held_out(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.bool_]:
+    """Return which rows training does not learn from."""
+    return np.asarray(uses_of(cells, settings) != "train")
+
+
+def judging(cells: pd.DataFrame, settings: TrainSettings) -> NDArray[np.bool_]:
+    """Return which rows may judge a model: those for the test, or all held out where there are none."""
+    uses = uses_of(cells, settings)
+    return np.asarray(uses == "test" if "test" in uses else uses != "train")
 
 
 def data_digest(patches: Sequence[Handle]) -> str:

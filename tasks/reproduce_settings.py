@@ -66,6 +66,15 @@ def recipe(dataset: Dataset, protocol: Protocol, latent: int) -> ReproduceSettin
     return _digits(latent) if dataset == "digits" else _garments(latent)
 
 
+def as_vae(settings: ReproduceSettings) -> ReproduceSettings:
+    """Return the row of a VAE instead of views, whose latents beta only scales: for a sweep of beta."""
+    if settings.train.views is None:
+        return settings
+    return settings.model_copy(
+        update={"train": settings.train.model_copy(update={"views": None, "loss": "bce"})}
+    )
+
+
 def _told(dataset: Dataset, latent: int) -> ReproduceSettings:
     learning = _learning(latent, ConvBody(widths=(32, 64)), epochs=2)
     condition = PlainCondition(by="condition", embedding=latent)

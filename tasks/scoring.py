@@ -6,7 +6,7 @@ from typing import Any
 from tasks.kernels.judging import sign
 from tasks.sweep_settings import ScoreName
 
-HELD_OUT = "held_out_"
+CHOSEN_BY = ("validation_", "train_", "")  # never test cells: these have the last word
 
 
 def chosen_score(by: ScoreName, metrics: Mapping[str, Any]) -> str:
@@ -17,9 +17,9 @@ def chosen_score(by: ScoreName, metrics: Mapping[str, Any]) -> str:
 
 
 def ranking_score(by: ScoreName, metrics: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Return name and value of the score that ranks: of held-out cells where there are any."""
+    """Return name and value of the score that ranks: of validation cells where there are any."""
     score = chosen_score(by, metrics)
-    name = HELD_OUT + score if HELD_OUT + score in metrics else score
+    name = next((part + score for part in CHOSEN_BY if part + score in metrics), score)
     return name, metrics.get(name)
 
 

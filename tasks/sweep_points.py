@@ -1,12 +1,9 @@
 """The points of a sweep: which combinations, and the training that each of them is."""
 
 import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from storage.errors import InputError
@@ -42,26 +39,15 @@ class Point:
 
 
 def points(settings: SweepSettings) -> list[Point]:
-    """Return the points, each once: every combination, or `trials` drawn (Bergstra and Bengio, 2012)."""
-    if not settings.trials:
-        every = itertools.product(settings.latents, settings.betas, settings.models, settings.seeds)
-        return list(dict.fromkeys(Point(*one) for one in every))
-    rng = np.random.default_rng(settings.trial_seed)
-    drawn = [
-        Point(
-            round(_between(settings.latents, rng)),
-            float(f"{_between(settings.betas, rng):.3g}"),
-            settings.models[rng.integers(len(settings.models))],
-            settings.seeds[rng.integers(len(settings.seeds))],
-        )
-        for _ in range(settings.trials)
-    ]
-    return list(dict.fromkeys(drawn))
+    """Return every combination, each once."""
+    every = itertools.product(settings.latents, settings.betas, settings.models, settings.seeds)
+    return list(dict.fromkeys(Point(*one) for one in every))
 
 
-def _between(values: Sequence[float], rng: np.random.Generator) -> float:
-    """Draw from the least to the most, each order of magnitude as likely as another."""
-    return math.exp(rng.uniform(math.log(min(values)), math.log(max(values))))
+def outermost(settings: SweepSettings) -> list[Point]:
+    """Return the points between which a search looks: if these can be trained, so can the others."""
+    latents, betas = (tuple(sorted({min(ends), max(ends)})) for ends in (settings.latents, settings.betas))
+    return points(settings.model_copy(update={"latents": latents, "betas": betas}))
 
 
 def training_of(point: Point, given: TrainSettings, clusters: ClusterSettings) -> TrainSettings:

@@ -13,7 +13,7 @@ ScoreName = Literal[
 
 
 class SweepSettings(Section):
-    """The points: every combination, or some drawn between the least and the most of the numbers."""
+    """The points: every combination, or a search between the least and the most of the numbers."""
 
     latents: tuple[int, ...] = Field((8, 16, 32), min_length=1, description="Latent sizes.")
     betas: tuple[float, ...] = Field((1.0,), min_length=1, description="Weights of the divergence.")
@@ -28,18 +28,18 @@ class SweepSettings(Section):
     trials: int = Field(
         0,
         ge=0,
-        description="Points drawn at random instead, numbers from their least to their most on a log scale; "
-        "0: every combination.",
+        description="Points of a search, which the scores of those before lead, numbers from their least to "
+        "their most on a log scale; 0: every combination.",
     )
-    trial_seed: int = Field(0, ge=0, description="Seed of the points drawn.")
+    trial_seed: int = Field(0, ge=0, description="Seed of the search.")
     by: ScoreName = Field(
-        "auto", description="Score that ranks, on held-out cells; auto: ari where the truth is known."
+        "auto", description="Score that ranks, on validation cells; auto: ari where the truth is known."
     )
 
     @model_validator(mode="after")
-    def _can_be_drawn(self) -> Self:
+    def _can_be_searched(self) -> Self:
         if min(self.latents) < 1 or min(self.betas) < 0 or min(self.seeds) < 0:
             raise ValueError("expected latents of 1 or more, betas and seeds of 0 or more")
         if self.trials and min(self.betas) <= 0:
-            raise ValueError("expected betas above 0 where points are drawn on a log scale")
+            raise ValueError("expected betas above 0 where they are sought on a log scale")
         return self

@@ -14,7 +14,7 @@ from storage import layout, records
 from storage.arrays import Digests, digest
 from storage.objects import Objects, open_store
 from tasks import announce
-from tasks.dataset import data_digest, patch_source, read_cells, split, summary
+from tasks.dataset import data_digest, patch_source, read_cells, summary, uses_of
 from tasks.kernels.pictures import loss_curves, reconstructions
 from tasks.models.alarms import EpochMetrics, alarms
 from tasks.models.augmentation import Augmentation
@@ -68,12 +68,7 @@ def _train(
     tracking: Tracking,
 ) -> Outcome:
     cells = read_cells(objects, patches)
-    uses = split(
-        cells,
-        validation_share=settings.validation_share,
-        test_share=settings.test_share,
-        seed=settings.seed_of_split,
-    )
+    uses = uses_of(cells, settings)
     codes, names = _condition_codes(cells, uses, settings)
     source = patch_source(objects, patches, resources)
     sets = {

@@ -54,7 +54,7 @@ def reproduce(
     Example: chipcyte reproduce digits --data mnist/ --latent 16 32 --protocol unsupervised
     """
     from storage.objects import normal_url, open_store
-    from tasks.reproduce_settings import recipe
+    from tasks.reproduce_settings import as_vae, recipe
 
     objects = open_store(normal_url(common.store), create=True)
     if betas:
@@ -64,7 +64,7 @@ def reproduce(
         for told in protocol or list(Protocol):
             for size in [*(latent or [16]), *(more or [])]:
                 settings = _changed(recipe(dataset.value, told.value, size), images, epochs, seed)
-                made = _sweep(objects, data, settings) if betas else _row(objects, data, settings)
+                made = _sweep(objects, data, as_vae(settings)) if betas else _row(objects, data, settings)
                 rows += made
     common.show({"rows": rows}, lambda: _print(rows))
 

@@ -27,7 +27,7 @@ def sweep(
     seed: Annotated[str | None, typer.Option("--seed", help="Seeds of weights and order, as 0,1,2.")] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=0, help="Draw so many points between these instead; 0: all of them."),
+        typer.Option("--trials", min=0, help="Search between these with so many points; 0: all of them."),
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Score that ranks, as ari or silhouette.")] = None,
     acquisition: AcquisitionsOption = None,

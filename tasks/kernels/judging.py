@@ -35,8 +35,8 @@ class Gain:
 
 
 def sign(score: str) -> float:
-    """Return 1 for scores of which more is better, -1 for the others."""
-    return -1.0 if score in LOWER_IS_BETTER else 1.0
+    """Return 1 for scores of which more is better, -1 for the others, of whichever part of the cells."""
+    return -1.0 if score.endswith(LOWER_IS_BETTER) else 1.0
 
 
 def gain(

@@ -100,7 +100,7 @@ def ours(nyx: NDArray[np.uint8]) -> tuple[list[float], float]:
     plan = TrainingPlan(
         epochs=EPOCHS,
         batch_size=BATCH,
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         schedule="one-cycle",
         augmentation=Augmentation(),
         precision=fast_precision(cpu),

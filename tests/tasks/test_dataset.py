@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import InputError
-from tasks.dataset import StoredPatches, data_digest, held_out, patch_source, read_cells, split, summary
+from tasks.dataset import (
+    StoredPatches,
+    data_digest,
+    held_out,
+    judging,
+    patch_source,
+    read_cells,
+    split,
+    summary,
+    uses_of,
+)
 from tasks.models.batches import Loader, PatchSet
 from tasks.settings import Resources, TrainSettings
 from tests.support import SERIAL, cells_of, patches_of
@@ -76,6 +86,15 @@ def test_no_chip_is_shared_by_train_validation_and_test(parts, seed):
 def test_validation_and_test_get_their_shares():
     uses = split(a_table([(chip, 10) for chip in range(20)]), validation_share=0.2, test_share=0.1, seed=0)
     assert [(uses == use).sum() for use in ("train", "validation", "test")] == [140, 40, 20]
+
+
+def test_test_cells_judge_alone_where_there_are_any():
+    cells = a_table([(chip, 10) for chip in range(20)])
+    with_test = TrainSettings(validation_share=0.2, test_share=0.1)
+    assert (judging(cells, with_test) == (uses_of(cells, with_test) == "test")).all()
+    assert judging(cells, with_test).sum() == 20
+    without = TrainSettings(validation_share=0.2)
+    assert (judging(cells, without) == held_out(cells, without)).all()
 
 
 def test_patches_stay_on_disk_where_memory_is_small_and_are_read_shard_by_shard(carried, monkeypatch):

@@ -4,16 +4,20 @@ import json
 
 import pytest
 from pydantic import ValidationError
+from sklearn.metrics import adjusted_rand_score
 
+from storage import tables
 from storage.errors import InputError
 from tasks import sweep as sweeping
 from tasks.cluster_settings import ClusterSettings
-from tasks.dataset import held_out, read_cells
+from tasks.dataset import held_out, read_cells, uses_of
 from tasks.scoring import best_first, ranking_score
 from tasks.settings import SweepSettings, TrainSettings, question
-from tasks.sweep import read_points, sweep
-from tasks.sweep_points import Point, points, training_of
+from tasks.stage import folder
+from tasks.sweep import read_points, sweep, validation_scores
+from tasks.sweep_points import Point, outermost, points, training_of
 from tasks.tracking.server import make_client
+from tests.tasks.test_metric_names import listed
 
 CLUSTERS = ClusterSettings()
 
@@ -23,15 +27,9 @@ def test_every_combination_is_a_point_once():
     assert len(found) == len({one.name for one in found}) == 2 * 2 * 2 * 2
 
 
-def test_points_are_drawn_between_the_least_and_the_most():
-    settings = SweepSettings(latents=(4, 64), betas=(1e-3, 10), models=("conv", "dense"), trials=40)
-    found = points(settings)
-    assert found == points(settings)
-    assert len(found) == 40
-    assert all(4 <= one.latent <= 64 and 1e-3 <= one.beta <= 10 for one in found)
-    assert len({one.latent for one in found}) > 10
-    assert sum(one.beta < 0.1 for one in found) == pytest.approx(20, abs=9)  # a half lies below the middle
-    assert points(settings.model_copy(update={"trial_seed": 1})) != found
+def test_the_ends_of_a_search_are_points():
+    found = outermost(SweepSettings(latents=(4, 64, 8), betas=(1e-3, 1, 10), models=("conv",), trials=9))
+    assert {(one.latent, one.beta) for one in found} == {(4, 1e-3), (4, 10), (64, 1e-3), (64, 10)}
 
 
 def test_a_point_is_the_training_given_but_for_what_it_says():
@@ -69,14 +67,27 @@ def test_the_best_comes_first_whichever_way_the_score_points():
     assert [row["score"] for row in best_first(rows, "davies_bouldin")] == [1.0, 2.0, None]
 
 
-def test_the_score_is_of_held_out_cells_where_there_are_any():
-    known = {"ari": 0.5, "held_out_ari": 0.4, "silhouette": 0.1}
-    assert ranking_score("auto", known) == ("held_out_ari", 0.4)
+def test_the_score_is_of_validation_cells_where_there_are_any_and_never_of_test_cells():
+    known = {"ari": 0.5, "held_out_ari": 0.4, "train_ari": 0.6, "validation_ari": 0.3, "silhouette": 0.1}
+    assert ranking_score("auto", known) == ("validation_ari", 0.3)
     assert ranking_score("silhouette", known) == ("silhouette", 0.1)
-    assert ranking_score("auto", {"silhouette": 0.1, "held_out_silhouette": 0.2}) == (
-        "held_out_silhouette",
-        0.2,
+    without = {name: value for name, value in known.items() if name != "validation_ari"}
+    assert ranking_score("ari", without) == ("train_ari", 0.6)
+
+
+def test_points_are_scored_on_validation_cells_alone(learned):
+    cells = tables.read_table(learned.objects, folder("clusters", learned.clusters.key, "cells.zarr"))
+    training = TrainSettings(validation_share=0.2, test_share=0.2)
+    uses = uses_of(cells.obs, training)
+    assert set(uses) == {"train", "validation", "test"}
+    rows = uses == "validation"
+    found = validation_scores(learned.objects, learned.clusters, training)
+    truth = cells.obs["population"].astype(str)[rows]
+    assert found["validation_ari"] == pytest.approx(
+        adjusted_rand_score(truth, cells.obs["cluster"][rows]), abs=1e-6
     )
+    assert all(listed().fullmatch(name) for name in found)
+    assert validation_scores(learned.objects, learned.clusters, TrainSettings(validation_share=0)) == {}
 
 
 def test_a_sweep_is_one_run_above_its_points(swept):
