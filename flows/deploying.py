@@ -56,21 +56,27 @@ def deploy(file: Path, values: Mapping[str, str], settings: Mapping[str, Any] | 
     InputError
         There is no value for what the file asks for, or there is no such file.
     """
+    made, automations = read_deployments(file, values, settings)
+    with get_client(sync_client=True) as client:
+        for pool in dict.fromkeys(one.work_pool_name for one in made if one.work_pool_name):
+            _make_pool(client, pool)
+        for automation in automations:
+            _automate(client, automation)
+    for deployment in made:
+        deployment.apply()
+    return [f"{one.flow_name}/{one.name}" for one in made]
+
+
+def read_deployments(
+    file: Path, values: Mapping[str, str], settings: Mapping[str, Any] | None = None
+) -> tuple[list[RunnerDeployment], list[AutomationCore]]:
+    """Read a file as `deploy` does, and fail where it would; no server is asked."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingInputError(f"expected deployments at {file}, found nothing there") from error
-    made = []
-    with get_client(sync_client=True) as client:
-        for one in content["deployments"]:
-            filled = _filled(one, file, values, settings or {})
-            _make_pool(client, filled["work_pool"]["name"])
-            made.append(_deployment(filled))
-        for automation in content.get("automations", []):
-            _automate(client, AutomationCore.model_validate(automation))
-    for deployment in made:
-        deployment.apply()
-    return [f"{one.flow_name}/{one.name}" for one in made]
+    made = [_deployment(_filled(one, file, values, settings or {})) for one in content["deployments"]]
+    return made, [AutomationCore.model_validate(one) for one in content.get("automations", [])]
 
 
 def _filled(

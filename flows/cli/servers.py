@@ -1,6 +1,8 @@
 """The commands for the group on this machine: up, down, status, logs."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,13 +57,15 @@ def up(
 
     home = home_folder()
     settings = common.settings()
+    plan = None if inbox is None else _plan(common, inbox, deployments, settings)
     servers = services.up(home, prefect_port, mlflow_port, host)
     started = sum(servers.started.values())
     schedules: list[str] = []
-    if inbox is not None:
-        services.connect(servers)
-        schedules = _deploy(common, inbox, servers.mlflow_url, deployments, settings)
-        started += services.start_worker(home)
+    if plan is not None:
+        with _taken_down_on_failure(home, servers):
+            services.connect(servers)
+            schedules = plan(servers.mlflow_url)
+            started += services.start_worker(home)
     found = _found(servers, started, schedules) | {"uri": str(home)}
     common.show(found, lambda: _print_servers(found))
     if foreground:
@@ -81,17 +85,33 @@ def _found(servers: Any, started: int, schedules: list[str]) -> dict[str, Any]:
     }
 
 
-def _deploy(common: Common, inbox: str, tracking_uri: str, file: Path | None, settings: Any) -> list[str]:
-    from flows.deploying import deploy, own_file
+def _plan(common: Common, inbox: str, file: Path | None, settings: Any) -> Callable[[str], list[str]]:
+    """Return what deploys, given MLflow's address; what it needs is looked for now, before servers start."""
+    from flows import deploying
     from storage.inbox import open_inbox
     from storage.objects import open_store
 
+    chosen, under = file or deploying.own_file(), settings.model_dump(mode="json", exclude_unset=True)
     values = {
         "CHIPCYTE_INBOX": open_inbox(inbox).url,
         "CHIPCYTE_STORE": open_store(common.store, create=True).url,
-        "MLFLOW_TRACKING_URI": tracking_uri,
     }
-    return deploy(file or own_file(), values, settings.model_dump(mode="json", exclude_unset=True))
+    deploying.read_deployments(chosen, values | {"MLFLOW_TRACKING_URI": ""}, under)
+    return lambda mlflow_url: deploying.deploy(chosen, values | {"MLFLOW_TRACKING_URI": mlflow_url}, under)
+
+
+@contextmanager
+def _taken_down_on_failure(home: Path, servers: Any) -> Iterator[None]:
+    """Stop the servers again if what they were started for fails; those that ran before stay."""
+    from flows import services
+
+    try:
+        yield
+    except BaseException:
+        own = [started for name, started in servers.started.items() if not servers.given[name]]
+        if own and all(own):
+            services.down(home)
+        raise
 
 
 def _print_servers(found: dict[str, Any]) -> None:
