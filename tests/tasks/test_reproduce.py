@@ -8,7 +8,7 @@ from storage.errors import InputError
 from storage.objects import open_store
 from tasks.models import training
 from tasks.reproduce import reproduce, sweep, track
-from tasks.reproduce_settings import recipe
+from tasks.reproduce_settings import as_vae, recipe
 from tasks.stage import folder
 from tests.storage.test_idx import write_split
 
@@ -98,6 +98,15 @@ def test_a_sweep_draws_its_rows_and_finds_them_again(objects, data):
     again, rows = sweep(objects, data, settings, [1.0, 1e-10])
     assert again.reused
     assert all(row.reused for row in rows)
+
+
+def test_beta_is_swept_over_a_vae():
+    for dataset in ("digits", "fashion"):
+        given = recipe(dataset, "unsupervised", 16)
+        swept = as_vae(given)
+        assert swept.train.views is None
+        assert (swept.map_dimensions, swept.teach_epochs) == (given.map_dimensions, given.teach_epochs)
+    assert as_vae(recipe("digits", "unsupervised", 16)) == recipe("digits", "unsupervised", 16)
 
 
 def test_a_row_is_remembered_in_mlflow_and_lives_without_it(objects, data, tmp_path, monkeypatch):

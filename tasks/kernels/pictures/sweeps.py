@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tasks.kernels.pictures import style
 
 
@@ -43,7 +45,17 @@ def sweep_chart(
     axes = figure.subplots()
     style.tidy(axes, title=title, x=setting, grid="y")
     axes.set_xscale("log")
+    axes.set_xticks(values, labels=[short_number(value) for value in values])
+    axes.minorticks_off()
     for number, (name, score) in enumerate(scores.items()):
         axes.plot(values, score, marker="o", color=style.colour(number), label=style.plain(name))
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     style.legend_below(figure)
     return style.figure_png(figure)
+
+
+def short_number(value: float) -> str:
+    """Write a number in few signs, such as 1e-7."""
+    if 0.01 <= value < 10_000:
+        return f"{value:g}"
+    return np.format_float_scientific(value, trim="-", exp_digits=1)
