@@ -5,7 +5,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -158,10 +158,26 @@ def _await_free(record: ServerRecord) -> None:
 def _end(members: set[psutil.Process]) -> None:
     for member in members:
         _signal(member, force=False)
-    _, stubborn = psutil.wait_procs(members, timeout=GRACE_S)
+    stubborn = _left(members)
     for member in stubborn:
         _signal(member, force=True)
-    psutil.wait_procs(stubborn, timeout=GRACE_S)
+    _left(stubborn)
+
+
+def _left(members: Collection[psutil.Process]) -> list[psutil.Process]:
+    """Return those that still run after a while; one whose parent has not asked for it has ended, too."""
+    give_up_s = time.monotonic() + GRACE_S
+    while (left := [one for one in members if _runs(one)]) and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+    psutil.wait_procs(members, timeout=0)  # asks for our own
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(process: psutil.Process, *, force: bool) -> None:

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "scale",
     "segment",
     "segment_large",
+    "server_memory",
     "soak",
     "train",
 )

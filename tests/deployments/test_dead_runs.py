@@ -14,6 +14,7 @@ from tests.deployments.lab import CONTENT, Lab
 BEAT_S = 30  # Prefect allows no less
 SILENT_S = 40
 RESTART_S = 15
+PENDING_S = 20
 
 
 @pytest.fixture
@@ -89,3 +90,17 @@ def test_a_run_that_crashes_before_it_begins_is_started_three_times_again(lab):
         lab.wait_for(lambda: lab.ask_for(run)["state_type"] != "CRASHED")
         became.append(lab.ask_for(run)["state"]["name"])
     assert became == ["AwaitingRetry"] * 3 + ["Failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_a_run_whose_machine_died_before_its_beginning_is_started_again(lab):
+    content = content_of(lab.folder)
+    content["automations"][-1]["trigger"]["within"] = PENDING_S
+    lab.deploy(content, worker=False)
+    deployment = lab.ask("/deployments/filter")[0]["id"]
+    run = f"/flow_runs/{lab.ask(f'/deployments/{deployment}/create_flow_run')['id']}"
+    lab.ask(f"{run}/set_state", state={"type": "PENDING"}, force=True)
+    lab.wait_for(lambda: lab.ask_for(run)["state"]["name"] == "AwaitingRetry")
+    states = lab.ask_for(f"/flow_run_states/?flow_run_id={lab.ask_for(run)['id']}")
+    assert sum("did not" in (one["message"] or "") for one in states) == 1

@@ -98,9 +98,19 @@ def test_a_run_that_is_silent_for_three_heartbeats_is_dead(deployment):
 
 
 def test_a_run_that_never_began_is_started_again_as_often_as_one_that_did():
-    _, again, first, last = AUTOMATIONS
+    _, again, first, last, _ = AUTOMATIONS
     assert len(again.trigger.match.model_dump()["prefect.run-count"]) == last.trigger.threshold - 1
     assert first.actions[0].state == again.actions[0].state == StateType.SCHEDULED
     assert last.actions[0].state == StateType.FAILED
     assert "prefect.flow-run.Failed" in first.trigger.expect  # so that the last word is not taken back
     assert last.trigger.threshold * first.trigger.within < last.trigger.within
+
+
+def test_a_run_that_waits_for_a_machine_that_died_crashes_and_so_starts_again():
+    *_, first, _, waits = AUTOMATIONS
+    assert waits.trigger.after == {"prefect.flow-run.Pending"}
+    assert {"prefect.flow-run.Running", "prefect.flow-run.Cancelled"} <= waits.trigger.expect
+    assert waits.actions[0].state == StateType.CRASHED
+    assert first.trigger.after == {"prefect.flow-run.Crashed"}
+    image_s = 600  # that a container's image may take
+    assert image_s < waits.trigger.within.total_seconds() < 86_400

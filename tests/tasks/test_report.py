@@ -1,10 +1,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.summary import STAGES
 from storage import records
+from tasks.kernels.pictures import style
 from tasks.report import Trail, report
 from tasks.settings import ReportSettings
 from tests.chromium import PHONE, WIDE, browser, needs_chromium
@@ -136,11 +138,20 @@ def as_if_tracked(monkeypatch, **facts):
     monkeypatch.setattr(records, "read", changed)
 
 
+@pytest.fixture
+def blank(monkeypatch):
+    """No picture is drawn, which takes most of a report's time."""
+    dot = style.image_png(np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(style, "figure_png", lambda _: dot)
+
+
+@pytest.mark.usefixtures("blank")
 def test_the_page_goes_to_the_mlflow_of_today_wherever_it_listened_before(learned, monkeypatch):
     as_if_tracked(monkeypatch, tracking_uri="http://127.0.0.1:1")
     assert not reported(learned, learned.tracking, examples=1).reused
 
 
+@pytest.mark.usefixtures("blank")
 def test_an_mlflow_that_does_not_know_the_run_does_not_cost_the_page(learned, monkeypatch, caplog):
     as_if_tracked(monkeypatch, run_id="0123" * 8)
     made = reported(learned, learned.tracking, examples=1, patches_per_cluster=3)
