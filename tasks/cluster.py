@@ -25,7 +25,7 @@ from tasks.settings import ClusterSettings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import Tracking
 
-ALGORITHM = 3
+ALGORITHM = 4
 FEWEST_DRAWN = 6  # chips; with fewer, drawing them anew says nothing
 Rows = list[dict[str, Any]]
 
@@ -48,7 +48,7 @@ def _cluster(
     )
     cells["cluster"], cells["cluster_probability"] = found.labels, found.probability
     cells["condition_probability"] = held_out_probability(
-        latent, cells["condition"].astype(str).to_numpy(), unit_of_cells(cells)
+        found.memberships, cells["condition"].astype(str).to_numpy(), unit_of_cells(cells)
     )
     umap = umap_2d(
         latent, seed=settings.seed, n_neighbors=settings.umap_neighbours, min_dist=settings.umap_min_dist

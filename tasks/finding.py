@@ -55,6 +55,14 @@ class FoundClusters:
     converged: bool = True
     candidates: tuple[Candidate, ...] = ()
 
+    @property
+    def memberships(self) -> Points:
+        """(n, k): `probability` of each cell in the column of its cluster, else 0; of noise 0 throughout."""
+        rows = np.zeros((len(self.labels), self.count))
+        known = np.flatnonzero(self.labels >= 0)
+        rows[known, self.labels[known]] = self.probability[known]
+        return rows
+
 
 def find_clusters(
     latent: Points,

@@ -51,7 +51,7 @@ def held_out_probability(latent: FloatArray, conditions: Words, units: Words) ->
     Parameters
     ----------
     latent
-        (n, d) of the cells.
+        (n, d) of the cells; or their memberships in d clusters, which say less and hold in more chips.
     conditions
         (n,): condition of each.
     units

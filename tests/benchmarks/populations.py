@@ -67,6 +67,8 @@ class Outcome:
     """Share of wild type found in each chip held out, by a classifier on its cells' latents."""
     by_clusters: dict[str, float]
     """The same by a classifier that is told their clusters alone."""
+    by_memberships: dict[str, float]
+    """The same told how certain each cluster is, as `cluster` judges (`condition_probability`)."""
 
 
 def simulated(size: float, folder: Path) -> Chips:
@@ -114,13 +116,15 @@ def outcome(chips: Chips, settings: TrainSettings) -> Outcome:
         PatchSet(chips.ncyx, np.flatnonzero(learned)),
     )
     latent = embed(trained.model, chips.ncyx).astype(np.float64)
-    clusters = find_clusters(latent, learned, ClusterSettings(n_clusters=4, seed=settings.seed)).labels
+    found = find_clusters(latent, learned, ClusterSettings(n_clusters=4, seed=settings.seed))
+    clusters = found.labels
     truth = chips.cells["population"].to_numpy(str)
     return Outcome(
         ari_learned=adjusted_rand_score(truth[learned], clusters[learned]),
         ari_held_out=adjusted_rand_score(truth[~learned], clusters[~learned]),
         by_latents=_wild_shares(chips, latent),
         by_clusters=_wild_shares(chips, _one_hot(clusters)),
+        by_memberships=_wild_shares(chips, found.memberships),
     )
 
 
@@ -168,6 +172,7 @@ def run(size: float) -> None:
             found = outcome(chips, settings.model_copy(update={"seed": seed}))
             ari = f"{found.ari_learned:>13.3f}{found.ari_held_out:>10.3f}"
             print(f"{name:<8}{seed:>5}{ari}  by clusters {_errors(found.by_clusters)}")
+            print(f"{'':<36}  by memberships {_errors(found.by_memberships)}")
             print(f"{'':<36}  by latents {_errors(found.by_latents)}", flush=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from storage.errors import InputError
 from tasks import finding
 from tasks.cluster import compared, scores_of_parts, unit_of_cells
-from tasks.finding import find_clusters
+from tasks.finding import FoundClusters, find_clusters
 from tasks.kernels.projection import Projection
 from tasks.kernels.scores import truth_scores
 from tasks.settings import ClusterSettings, load_settings
@@ -86,6 +86,13 @@ def test_the_network_s_own_mixture_is_taken_as_it_is():
     assert (np.diff(np.bincount(one.labels)) <= 0).all()
     with pytest.raises(InputError, match="VaDE"):
         find_clusters(LATENT, LEARNED, settings)
+
+
+def test_memberships_are_how_certain_a_cell_s_own_cluster_is():
+    found = FoundClusters(
+        np.array([1, -1, 0]), np.array([0.7, 1.0, 0.9]), points=None, count=3, bic=float("nan")
+    )
+    np.testing.assert_array_equal(found.memberships, [[0, 0.7, 0], [0, 0, 0], [0.9, 0, 0]])
 
 
 @pytest.mark.usefixtures("quick_umap")
