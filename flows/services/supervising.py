@@ -29,7 +29,7 @@ ASK_EVERY_S = 20.0
 SILENT_TOO_LONG_S = 180.0
 """A server that writes to a slow disk may say nothing for a while."""
 LARGEST_BYTES = 2 * 2**30
-"""A server that holds more is started again: Prefect's grows by 0.3 MiB with each run."""
+"""A server that holds more is started again: Prefect's remembers half an hour of events, far below that."""
 LONGEST_PAUSE_S = 300.0
 STEADY_AFTER_S = 600.0
 """Whoever lived this long starts without a pause when it dies."""

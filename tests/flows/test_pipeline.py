@@ -183,6 +183,7 @@ def test_the_command_line_says_one_sentence_or_one_object(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_way_and_once_more(experiment, store, tracking_uri, monkeypatch):
     first = run([experiment], store.url, tracking_uri)
     assert list(first.stages) == list(pipeline.STAGES)
