@@ -48,8 +48,6 @@ class Postgres:
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres")
-            for above in self.folder.parents:  # pytest's folders are for their owner alone
-                above.chmod(above.stat().st_mode | 0o111)
         data = ["-D", str(self.folder / "data")]
         self._run("initdb", *data, "--auth=trust", f"--username={USER}", "--no-sync")
 
@@ -63,7 +61,11 @@ class Postgres:
     def _run(self, name: str, *words: str) -> None:
         programs = _programs()
         assert programs is not None
-        user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        user = []
+        if os.getuid() == 0:
+            user = ["runuser", "-u", "postgres", "--"]
+            for above in self.folder.parents:  # pytest shuts its folders to others whenever a session begins
+                above.chmod(above.stat().st_mode | 0o111)
         command = [*self.within, *user, str(programs / name), *words]
         # The server inherits what it is started with: a pipe would never be closed.
         with (self.folder / "commands.log").open("ab") as log:
