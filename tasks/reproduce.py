@@ -15,10 +15,11 @@ from storage.arrays import Digests, digest
 from storage.idx import LabelledImages, read_split
 from storage.objects import Objects
 from tasks import announce
-from tasks.kernels.clustering import Assignment, Mixture, fit_mixture
+from tasks.kernels.clustering import Assignment, Clusters, fit_mixture
+from tasks.kernels.even import fit_even
 from tasks.kernels.pictures import confusion, loss_curves, scatter_2d
 from tasks.kernels.pictures.sweeps import sweep_chart
-from tasks.kernels.projection import fit_umap, place_all
+from tasks.kernels.projection import Projection, fit_spectral, fit_umap, place_all
 from tasks.kernels.scores import SHAPE_SCORES, cluster_scores
 from tasks.kernels.upright import upright
 from tasks.models.augmentation import Augmentation
@@ -204,8 +205,9 @@ def _cluster(trained: TrainedVAE, splits: dict[str, Split], settings: ReproduceS
         mapped = {name: embed_joined(trained.model, split.patches, 1000) for name, split in splits.items()}
     if settings.map_dimensions:
         mapped = _mapped(mapped, settings)
-    mixture: Mixture = fit_mixture(mapped["train"], CLASSES, seed=settings.train.seed)
-    found = {name: mixture.assign(mapped[name]) for name in splits}
+    fit = fit_even if settings.even else fit_mixture
+    fitted: Clusters = fit(mapped["train"], CLASSES, seed=settings.train.seed)
+    found = {name: fitted.assign(mapped[name]) for name in splits}
     clusters = {name: one.labels for name, one in found.items()}
     if settings.teach_epochs:
         logits = _taught(splits, found["train"], settings)
@@ -232,15 +234,20 @@ def _taught(splits: dict[str, Split], found: Assignment, settings: ReproduceSett
 
 
 def _mapped(spaces: dict[str, Float32s], settings: ReproduceSettings) -> dict[str, Float32s]:
-    made = fit_umap(
-        spaces["train"],
-        seed=settings.train.seed,
-        dimensions=settings.map_dimensions,
-        n_neighbors=settings.map_neighbours,
-        min_dist=0.0,
-        most_points=settings.map_points,
-    )
+    made = _map_of(spaces["train"], settings)
     return {"train": place_all(made, spaces["train"]), "test": made.place(spaces["test"])}
+
+
+def _map_of(points: Float32s, settings: ReproduceSettings) -> Projection:
+    seed, dimensions = settings.train.seed, settings.map_dimensions
+    neighbours, most = settings.map_neighbours, settings.map_points
+    if settings.map_kind == "spectral":
+        return fit_spectral(
+            points, seed=seed, dimensions=dimensions, n_neighbors=neighbours, most_points=most
+        )
+    return fit_umap(
+        points, seed=seed, dimensions=dimensions, n_neighbors=neighbours, min_dist=0.0, most_points=most
+    )
 
 
 def _scores(found: Found, labels: NDArray[np.uint8]) -> dict[str, float]:

@@ -32,12 +32,16 @@ class ReproduceSettings(Section):
     protocol: Protocol = Field(description="Whether the decoder, and the vectors clustered, know the label.")
     train: TrainSettings = Field(description="The network and how it learns.")
     upright: bool = Field(False, description="Set strokes upright by their moments first.")
+    map_kind: Literal["umap", "spectral"] = Field("umap", description="How the map is made.")
     map_dimensions: int = Field(
-        0, ge=0, description="Dimensions of the UMAP in which clusters are sought; 0: in the vectors."
+        0, ge=0, description="Dimensions of the map in which clusters are sought; 0: in the vectors."
     )
-    map_neighbours: int = Field(20, ge=2, description="Neighbours in the UMAP.")
+    map_neighbours: int = Field(20, ge=2, description="Neighbours in the map.")
     map_points: int = Field(
-        20_000, ge=100, description="Training vectors the UMAP is made of; others are placed in it."
+        20_000, ge=100, description="Training vectors the map is made of; others are placed in it."
+    )
+    even: bool = Field(
+        False, description="Clusters of equal size, as the classes of the training part are; not a mixture."
     )
     teach_epochs: int = Field(
         0,
@@ -47,9 +51,7 @@ class ReproduceSettings(Section):
     teach_augmentation: Augmented = Field(
         Augmented(flips=False), description="How pictures are changed while their clusters are learned."
     )
-    teach_from: float = Field(
-        0.95, ge=0, le=1, description="Least probability under the mixture of a cluster that is taught."
-    )
+    teach_from: float = Field(0.95, ge=0, le=1, description="Least probability of a cluster that is taught.")
     images: int | None = Field(None, ge=100, description="First images of each split that are used; all.")
 
 
@@ -100,14 +102,16 @@ def _digits(latent: int) -> ReproduceSettings:
 
 
 def _garments(latent: int) -> ReproduceSettings:
-    """Latents of views, a mixture in a map of them, its sure members taught."""
-    learning = _learning(latent, ConvBody(widths=(32, 64, 128)), epochs=8)
+    """Latents of views, even clusters in a spectral map of them, their sure members taught."""
+    learning = _learning(latent, ConvBody(widths=(32, 64, 128)), epochs=24)
     views = PairedViews(temperature=0.5, augmentation=GARMENTS)
     return ReproduceSettings(
         dataset="fashion",
         protocol="unsupervised",
         train=learning.model_copy(update={"views": views, "batch_size": 256, "loss": "mse", "beta": 0.2}),
-        map_dimensions=10,
+        map_kind="spectral",
+        map_dimensions=CLASSES,
+        even=True,
         teach_epochs=3,
         teach_augmentation=GARMENTS,
     )

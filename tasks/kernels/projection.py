@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.manifold import TSNE
+from scipy.sparse import csr_matrix
+from sklearn.manifold import TSNE, spectral_embedding
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -18,7 +19,7 @@ FITTED_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Projection:
-    """A UMAP of some points, in which others can be placed.
+    """A map of some points, in which others can be placed.
 
     Attributes
     ----------
@@ -90,15 +91,64 @@ def fit_umap(
             f"expected n_neighbors of 2 or more, min_dist from 0 to 1 and dimensions of 1 or more, found "
             f"{n_neighbors}, {min_dist} and {dimensions}: 15, 0.1 and 2 suit most data"
         )
-    rows = np.arange(len(finite))
-    if len(finite) > most_points:
-        rows = np.sort(np.random.default_rng(seed).choice(len(finite), most_points, replace=False))
+    rows = _drawn_rows(len(finite), most_points, seed)
     fitted = finite[rows]
     if len(fitted) < max(SMALLEST_UMAP, dimensions + 2):
         placed = principal(fitted, dimensions)
     else:
         placed = _umap(fitted, seed, dimensions, min(n_neighbors, len(fitted) - 1), min_dist)
     return Projection(fitted.astype(np.float32), placed, rows, n_neighbors)
+
+
+def fit_spectral(
+    points: FloatArray,
+    *,
+    seed: int,
+    dimensions: int,
+    n_neighbors: int = 15,
+    most_points: int = FITTED_POINTS,
+) -> Projection:
+    """Make a spectral map (Ng, Jordan and Weiss, 2002) in which more points can be placed.
+
+    The smoothest functions on the graph of neighbours, scaled to the unit sphere: points lie close if many
+    short ways lead from one to the other. Nothing in it is drawn but the points, so that maps of equal data
+    hardly differ, which UMAPs do.
+
+    Parameters
+    ----------
+    points
+        (n, d), finite, n above `dimensions` + 1.
+    seed
+        Decides which points are taken.
+    dimensions
+        Of the map, about as many as there are clusters, or a few more.
+    n_neighbors, most_points
+        As for `fit_umap`.
+
+    Raises
+    ------
+    ValueError
+        The points are not finite (n, d), there are too few, or a parameter is out of range.
+    """
+    finite = _checked(points)
+    if n_neighbors < 2 or not 1 <= dimensions < len(finite) - 1:
+        raise ValueError(
+            f"expected n_neighbors of 2 or more and 1 to {len(finite) - 2} dimensions for {len(finite)} "
+            f"points, found {n_neighbors} and {dimensions}: 15 and 10 suit most data"
+        )
+    rows = _drawn_rows(len(finite), most_points, seed)
+    fitted = finite[rows].astype(np.float32)
+    nearest = min(n_neighbors, len(fitted) - 1)
+    indices = _neighbours(fitted, fitted, nearest + 1)[1]
+    ends = np.arange(0, indices.size + 1, nearest + 1)
+    graph = csr_matrix((np.ones(indices.size), indices.ravel(), ends), (len(fitted), len(fitted)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a graph in parts: each has an axis of its own, as it should
+        found = spectral_embedding(
+            graph.maximum(graph.T), n_components=dimensions, drop_first=False, random_state=0
+        )
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return Projection(fitted, (found / lengths).astype(np.float32), rows, n_neighbors)
 
 
 def umap_2d(points: FloatArray, *, seed: int, n_neighbors: int = 15, min_dist: float = 0.1) -> Float32s:
@@ -172,6 +222,13 @@ def principal(points: FloatArray, dimensions: int) -> Float32s:
     signs = np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)
     out[:, : len(directions)] = centred @ (directions * signs[:, None]).T
     return out
+
+
+def _drawn_rows(count: int, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return all rows, or `most` of them, ascending."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _neighbours(among: FloatArray, points: FloatArray, count: int) -> tuple[Float32s, npt.NDArray[np.int64]]:

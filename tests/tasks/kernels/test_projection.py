@@ -11,6 +11,7 @@ from tasks.kernels import projection
 from tasks.kernels.projection import (
     Projection,
     _edge_weights,
+    fit_spectral,
     fit_umap,
     place_all,
     principal_2d,
@@ -176,3 +177,36 @@ def test_t_sne_keeps_clouds_apart_and_repeats_itself() -> None:
     assert np.array_equal(tsne_2d(points, seed=0), found)
     assert (tsne_2d(np.ones((20, 3)), seed=0) == 0.0).all()
     assert tsne_2d(np.zeros((2, 3)), seed=0).shape == (2, 2)
+
+
+def rings(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two rings, one in the other, which no centre tells apart."""
+    rng = np.random.default_rng(seed)
+    truth, angle = np.arange(n) % 2, rng.uniform(0, 2 * np.pi, n)
+    radius = np.array([1.0, 3.0])[truth] + rng.normal(0, 0.1, n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), truth
+
+
+def test_a_spectral_map_takes_apart_what_no_way_connects() -> None:
+    points, truth = rings()
+    made = fit_spectral(points, seed=0, dimensions=2, n_neighbors=8)
+    np.testing.assert_allclose(np.linalg.norm(made.placed, axis=1), 1.0, atol=1e-5)
+    inner, outer = (made.placed[truth == ring] for ring in (0, 1))
+    assert np.abs(inner @ outer.T).max() < 0.05, "each ring has an axis of its own"
+    others, theirs = rings(60, seed=1)
+    placed = made.place(others)
+    assert ((np.abs(placed @ inner[0]) > 0.9) == (theirs == 0)).all()
+
+
+def test_a_spectral_map_repeats_itself_and_takes_as_many_points_as_it_may() -> None:
+    points, _ = rings()
+    one, again = (fit_spectral(points, seed=3, dimensions=3, most_points=100) for _ in range(2))
+    np.testing.assert_array_equal(one.placed, again.placed)
+    assert one.placed.shape == (100, 3)
+    assert place_all(one, points).shape == (300, 3)
+
+
+@pytest.mark.parametrize("changes", [{"dimensions": 0}, {"dimensions": 9}, {"n_neighbors": 1}])
+def test_a_spectral_map_that_cannot_be_made_is_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        fit_spectral(rings(10)[0], seed=0, **({"dimensions": 2} | changes))

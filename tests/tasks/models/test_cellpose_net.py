@@ -111,7 +111,7 @@ def test_half_precision_on_a_gpu(make) -> None:
         found = make(cellpose_from(written()).to(gpu))(picture().to(gpu))
     for one, other in zip(NET(picture()), found, strict=True):
         assert other.dtype == torch.float32
-        assert gap(one, other.cpu()) < 0.05
+        assert gap(one, other.cpu()) < 0.1
 
 
 def test_a_seed_decides_every_number_and_nothing_else_is_drawn() -> None:
