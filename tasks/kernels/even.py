@@ -101,4 +101,5 @@ def _balanced(costs: Floats, bonus: Floats) -> Floats:
     for _ in range(BALANCINGS):
         rows: npt.NDArray[np.float64] = logsumexp(bonus - costs, axis=1)
         bonus = even - logsumexp(-costs - rows[:, None], axis=0)
-    return bonus - bonus.mean()
+    balanced: Floats = bonus - bonus.mean()
+    return balanced
