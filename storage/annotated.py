@@ -10,7 +10,9 @@ from storage import layout, records
 from storage.objects import Objects
 from storage.records import Record
 
-NOT_MEASURED = ("label", "t", "z", "part", "tile", "cluster")
+NUMBERS = ("label", "t", "z", "part", "tile", "cluster")
+FOUND_LATER = ("turned_deg", "cluster_probability", "condition_probability")
+NOT_MEASURED = NUMBERS + FOUND_LATER
 
 
 def for_scanpy(objects: Objects, record: Record, table: anndata.AnnData) -> anndata.AnnData:
@@ -25,24 +27,28 @@ def for_scanpy(objects: Objects, record: Record, table: anndata.AnnData) -> annd
     -------
     anndata.AnnData
         X: the numeric measurements of obs, float32, a column each, where the table has no X. obsm: each
-        matrix by its name, and by scanpy's (`X_umap`). obs: all columns, `cluster` as a category, and for
-        each cell `patches`, the address of an array, and `patches_row`, its row there. uns: what the table
-        is.
+        matrix by its name, and by scanpy's (`X_umap`). obs: all other columns, `cluster` as a category, and
+        for each cell `patches`, the address of an array, and `patches_row`, its row there. uns: what the
+        table is.
     """
     obs = table.obs.copy()
-    measured = [
-        name
-        for name in obs.columns
-        if obs[name].dtype.kind in "iuf" and name not in NOT_MEASURED and np.isfinite(obs[name]).all()
-    ]
+    var, x = table.var, table.X
+    if x is None:
+        measured = [
+            name
+            for name in obs.columns
+            if obs[name].dtype.kind in "iuf" and name not in NOT_MEASURED and np.isfinite(obs[name]).all()
+        ]
+        var, x = pd.DataFrame(index=measured), obs[measured].to_numpy(np.float32)
+    obs = obs.drop(columns=obs.columns.intersection(var.index))  # scanpy refuses a name that stands in both
     if "cluster" in obs:
         obs["cluster"] = pd.Categorical(obs["cluster"].astype(str))
     for name, values in _links(objects, record, obs).items():
         obs[name] = values
     made = anndata.AnnData(
-        X=obs[measured].to_numpy(np.float32) if table.X is None else table.X,
+        X=x,
         obs=obs,
-        var=pd.DataFrame(index=measured) if table.X is None else table.var,
+        var=var,
         obsm=dict(table.obsm) | {f"X_{name}": values for name, values in table.obsm.items()},
     )
     made.uns["chipcyte"] = {"kind": record.kind, "key": record.key}

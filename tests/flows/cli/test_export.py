@@ -129,7 +129,8 @@ def test_the_ending_of_the_name_says_which_table(carried: Experiment, tmp_path: 
     assert set(table.obs["condition"]) == {acquisitions[0].found.sample.condition}
     assert (found["form"], found["reused"]) == ("h5ad", False)
     assert {"area_px", "solidity"} <= set(table.var_names)
-    np.testing.assert_allclose(table[:, "area_px"].X.ravel(), table.obs["area_px"])
+    stored = cells_of(objects, acquisitions[0].patches)
+    np.testing.assert_allclose(table[:, "area_px"].X.ravel(), stored["area_px"])
     assert table.obs["patches_row"].tolist() == list(range(table.n_obs))
     assert set(table.obs["patches"]) == {acquisitions[0].patches.uri}
 
