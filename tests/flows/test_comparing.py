@@ -110,7 +110,7 @@ def test_models_that_hold_out_different_chips_are_compared_on_what_all_hold_out(
     few = common_cells(objects, every, settings.model_copy(update={"most_cells": 10}))
     assert len(few) == 10 < len(whole)
     assert set(few.index) < set(whole.index)
-    monkeypatch.setattr(judging, "held_out", lambda cells, _: np.zeros(len(cells), bool))
+    monkeypatch.setattr(judging, "judging", lambda cells, _: np.zeros(len(cells), bool))
     with pytest.raises(InputError, match="split_seed"):
         common_cells(objects, every, settings)
     with pytest.raises(InputError, match="chipcyte train"):
