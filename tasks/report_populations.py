@@ -9,6 +9,7 @@ from storage import images, layout
 from storage.objects import Objects
 from storage.regions import Region
 from tasks.kernels import page, pictures
+from tasks.kernels.clustering import drawn_rows
 from tasks.kernels.projection import tsne_2d
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ BOX_AXES = {"Height": "y", "Width": "x"}
 
 def maps(view: "View") -> list[page.Picture]:
     """Return the UMAP by chip, and a t-SNE by cluster, condition, chip and truth."""
-    rows = _drawn(len(view.cells))
+    rows = drawn_rows(len(view.cells), MOST_TSNE, seed=0)
     tsne = tsne_2d(view.latent[rows], seed=0)
     shown = [mapped(view.umap, *view.codes("chip"), "UMAP", "chip")]
     codes = {"cluster": (view.clusters, view.cluster_names)}
@@ -184,9 +185,3 @@ def heat_map(
         f"Nuclei of {trail.sample.name} coloured by {label.lower()}",
         wide=True,
     )
-
-
-def _drawn(cells: int) -> NDArray[np.intp]:
-    if cells <= MOST_TSNE:
-        return np.arange(cells)
-    return np.sort(np.random.default_rng(0).choice(cells, MOST_TSNE, replace=False))

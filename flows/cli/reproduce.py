@@ -11,7 +11,7 @@ from flows.cli import progress
 from flows.cli.common import Common, command, err, out
 from storage.errors import InputError
 
-BETAS = tuple(10.0**power for power in (-10, -7, *range(-4, 4)))  # far below 1e-4 nothing changes
+BETAS = tuple(10.0**power for power in (-10, -7, *range(-4, 4)))  # below 0.01 points differ by chance
 SWEEP_IMAGES, SWEEP_EPOCHS = 5_000, 6
 SCORES = ("accuracy", "silhouette", "davies_bouldin", "calinski_harabasz")
 

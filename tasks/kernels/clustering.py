@@ -93,26 +93,19 @@ class Centres:
 
     def assign(self, points: FloatArray) -> Assignment:
         """Return the nearest centre of each point."""
-        squares = self._squares(checked(points))
+        squares = squared_distances(checked(points), self.centres)
         return Assignment(squares.argmin(axis=1), np.ones(len(squares)))
 
     def bic(self, points: FloatArray) -> float:
         """That of balls of one size around the centres (Pelleg and Moore, 2000)."""
         finite = checked(points)
-        squares = self._squares(finite)
+        squares = squared_distances(finite, self.centres)
         n, d, k = *finite.shape, self.count
         sizes = np.bincount(squares.argmin(axis=1), minlength=k)
         variance = max(float(squares.min(axis=1).sum()) / (n * d), np.finfo(float).tiny)
         weights = float((sizes[sizes > 0] * np.log(sizes[sizes > 0] / n)).sum())
         log_likelihood = weights - 0.5 * n * d * (np.log(2 * np.pi * variance) + 1)
         return float(-2 * log_likelihood + (k - 1 + k * d + 1) * np.log(n))
-
-    def _squares(self, points: Floats) -> Floats:
-        """Squared distances, (n, k)."""
-        crossed = points @ self.centres.T
-        own, theirs = (np.einsum("nd,nd->n", one, one) for one in (points, self.centres))
-        squares: Floats = np.maximum(own[:, None] - 2 * crossed + theirs[None], 0.0)
-        return squares
 
 
 @dataclass(frozen=True)
@@ -231,11 +224,24 @@ def checked(points: FloatArray) -> Floats:
     return finite
 
 
+def squared_distances(points: Floats, centres: Floats) -> Floats:
+    """Squared distances (n, k) of points (n, d) to centres (k, d)."""
+    crossed = points @ centres.T
+    own, theirs = (np.einsum("nd,nd->n", one, one) for one in (points, centres))
+    squares: Floats = np.maximum(own[:, None] - 2 * crossed + theirs[None], 0.0)
+    return squares
+
+
+def drawn_rows(count: int, most: int, seed: int) -> Codes:
+    """Return all rows of so many, or `most` of them drawn, ascending."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
 def _drawn(points: Floats, seed: int) -> Floats:
     """Return the points, or as many of them as starts are compared on."""
-    if len(points) <= START_POINTS:
-        return points
-    return points[np.sort(np.random.default_rng(seed).choice(len(points), START_POINTS, replace=False))]
+    return points[drawn_rows(len(points), START_POINTS, seed)]
 
 
 def _refined(mixture: Any, points: Floats) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp, softmax
 
-from tasks.kernels.clustering import Assignment, FloatArray, Floats, checked, fit_kmeans
+from tasks.kernels.clustering import Assignment, FloatArray, Floats, checked, fit_kmeans, squared_distances
 
 SOFTNESS = 0.5  # of the first mean squared distance to a centre: how far a point may lie between clusters
 ROUNDS = 15  # in which clusters harden, and as many after that
@@ -90,8 +90,7 @@ def _cooling(points: Floats, centres: Floats) -> Floats:
 
 def _costs(points: Floats, centres: Floats, softness: float) -> Floats:
     """Squared distances (n, k) over the softness."""
-    squares = (points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)
-    costs: Floats = np.maximum(squares, 0.0) / softness
+    costs: Floats = squared_distances(points, centres) / softness
     return costs
 
 

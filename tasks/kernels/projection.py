@@ -11,6 +11,8 @@ from sklearn.manifold import TSNE, spectral_embedding
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tasks.kernels.clustering import drawn_rows
+
 FloatArray = npt.NDArray[np.floating]
 Float32s = npt.NDArray[np.float32]
 SMALLEST_UMAP = 4
@@ -91,7 +93,7 @@ def fit_umap(
             f"expected n_neighbors of 2 or more, min_dist from 0 to 1 and dimensions of 1 or more, found "
             f"{n_neighbors}, {min_dist} and {dimensions}: 15, 0.1 and 2 suit most data"
         )
-    rows = _drawn_rows(len(finite), most_points, seed)
+    rows = drawn_rows(len(finite), most_points, seed)
     fitted = finite[rows]
     if len(fitted) < max(SMALLEST_UMAP, dimensions + 2):
         placed = principal(fitted, dimensions)
@@ -136,7 +138,7 @@ def fit_spectral(
             f"expected n_neighbors of 2 or more and 1 to {len(finite) - 2} dimensions for {len(finite)} "
             f"points, found {n_neighbors} and {dimensions}: 15 and 10 suit most data"
         )
-    rows = _drawn_rows(len(finite), most_points, seed)
+    rows = drawn_rows(len(finite), most_points, seed)
     fitted = finite[rows].astype(np.float32)
     nearest = min(n_neighbors, len(fitted) - 1)
     indices = _neighbours(fitted, fitted, nearest + 1)[1]
@@ -222,13 +224,6 @@ def principal(points: FloatArray, dimensions: int) -> Float32s:
     signs = np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)
     out[:, : len(directions)] = centred @ (directions * signs[:, None]).T
     return out
-
-
-def _drawn_rows(count: int, most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return all rows, or `most` of them, ascending."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _neighbours(among: FloatArray, points: FloatArray, count: int) -> tuple[Float32s, npt.NDArray[np.int64]]:
