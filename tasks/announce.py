@@ -1,24 +1,15 @@
-"""What people see while a stage runs: progress in the terminal and in the Prefect UI."""
+"""What people see while a stage runs: progress in the terminal and in the Prefect UI.
+
+Prefect is imported inside the functions: it takes two seconds, and Dask's workers import this module too.
+"""
 
 import base64
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
-
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from tasks.chunked import Listener
 
@@ -35,9 +26,12 @@ def on_terminal(show: Terminal | None) -> None:
 
 
 def listener(label: str) -> Listener:
-    """Return a listener for a stage: every unit to the terminal, one in two seconds to the Prefect UI."""
-    artifact = _ProgressArtifact(label)
-    to_prefect = Throttle(artifact, SECONDS_BETWEEN)
+    """Return a listener for a step: every unit to the terminal, one in two seconds to the Prefect UI.
+
+    A step that is shorter than that is not shown there: hundreds of a run are, and each costs the server more
+    than a small unit takes.
+    """
+    to_prefect = _ProgressArtifact(label)
 
     def tell(done: int, total: int) -> None:
         for show in _terminals:
@@ -48,22 +42,6 @@ def listener(label: str) -> Listener:
     return tell
 
 
-@dataclass
-class Throttle:
-    """Lets a listener through at most once in `seconds`, and always at the end."""
-
-    listener: Listener
-    seconds: float
-    last: float = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Pass the news on, or keep it."""
-        moment = time.monotonic()
-        if done == total or moment - self.last >= self.seconds:
-            self.last = moment
-            self.listener(done, total)
-
-
 class _ProgressArtifact:
     """A progress artifact of the running task; nothing where no task runs, or once Prefect has refused it."""
 
@@ -71,16 +49,27 @@ class _ProgressArtifact:
         self.label = label
         self.identity: UUID | None = None
         self.refused = False
+        self.last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        if TaskRunContext.get() is None or self.refused:
+        from prefect.context import TaskRunContext
+
+        if TaskRunContext.get() is None or self.refused or not self._is_news(done == total):
             return
+        self.last = time.monotonic()
         self.refused = True  # unless it goes well: a server that is away keeps its client waiting each time
         with _worth_no_run(f"the progress of {self.label}"):
             self._show(100.0 * done / total, total)
             self.refused = False
 
+    def _is_news(self, ended: bool) -> bool:
+        if ended:
+            return self.identity is not None
+        return time.monotonic() - self.last >= SECONDS_BETWEEN
+
     def _show(self, percent: float, total: int) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
         if self.identity is None:
             created: Any = create_progress_artifact(percent, description=f"{self.label}: {total} units")
             self.identity = created
@@ -90,28 +79,37 @@ class _ProgressArtifact:
 
 def table(key: str, rows: list[dict[str, Any]], description: str) -> None:
     """Show a table in the Prefect UI; nothing where no task or flow runs."""
+    from prefect import artifacts
+
     if rows and _within_a_run():
         with _worth_no_run(f"the table {key}"):
-            create_table_artifact(table=rows, key=key, description=description)
+            artifacts.create_table_artifact(table=rows, key=key, description=description)
 
 
 def link(key: str, url: str, text: str) -> None:
     """Show a link in the Prefect UI; nothing where no task or flow runs."""
+    from prefect import artifacts
+
     if _within_a_run():
         with _worth_no_run(f"the link {key}"):
-            create_link_artifact(link=url, link_text=text, key=key, description=text)
+            artifacts.create_link_artifact(link=url, link_text=text, key=key, description=text)
 
 
 def image(key: str, png: Callable[[], bytes], description: str) -> None:
     """Show a picture in the Prefect UI, drawn only where a task or flow runs."""
+    from prefect import artifacts
+
     if _within_a_run():
         url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
         with _worth_no_run(f"the picture {key}"):
-            create_image_artifact(image_url=url, key=key, description=description)
+            artifacts.create_image_artifact(image_url=url, key=key, description=description)
 
 
 def run_page() -> str:
     """Return the page of the flow run that is going on; empty where none is, or its server has no page."""
+    from prefect.runtime import flow_run
+    from prefect.utilities.urls import url_for
+
     return (url_for("flow-run", flow_run.id) if flow_run.id else None) or ""
 
 
@@ -130,4 +128,6 @@ def _worth_no_run(what: str) -> Iterator[None]:
 
 
 def _within_a_run() -> bool:
+    from prefect.context import FlowRunContext, TaskRunContext
+
     return TaskRunContext.get() is not None or FlowRunContext.get() is not None

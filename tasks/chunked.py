@@ -5,6 +5,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -37,6 +38,9 @@ GPU = "GPU"  # the Dask resource: what a worker has of it, such as `dask worker 
 IN_FLIGHT = 3  # tasks a worker holds or waits for: enough to hide the round trip, few enough to bound memory
 WORKERS_START_WITHIN_S = 120  # also how long a local cluster waits for a worker to come back
 AT_ONCE = 8  # units of a task where there are many: a task costs Dask 10 ms, a quarter of an ingested plane
+
+TURN: ContextVar[int] = ContextVar("turn", default=0)
+"""Whose units workers take first, of several callers at once: those of the lowest turn."""
 
 
 class Unit(Protocol):
@@ -185,7 +189,7 @@ def _able(client: Any, resources: Resources, *, gpu: bool) -> tuple[int, dict[st
 
 
 def _submit(client: Any, function: _Marked, units: Sequence[Unit], limits: dict[str, float] | None) -> Any:
-    return client.submit(function.each, units, pure=False, retries=1, resources=limits)
+    return client.submit(function.each, units, pure=False, retries=1, resources=limits, priority=-TURN.get())
 
 
 def _result(future: Any) -> list[tuple[str, Done]]:

@@ -1,8 +1,7 @@
 """ingest: files of an instrument to a raw image in the store, a plane at a time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,26 +12,17 @@ from storage.errors import FormatError
 from storage.images import OmeImage
 from storage.objects import Objects, open_store
 from storage.ome import ImageMetadata
-from storage.progress import Done, Ledger
-from storage.regions import Region
+from storage.progress import Ledger
 from storage.sources.base import Acquisition, Source, content_digest, display_window, file_states
-from storage.sources.discovery import open_acquisition, opened
+from storage.sources.discovery import open_acquisition
 from tasks import announce, budget
 from tasks.chunked import run_units
-from tasks.kernels.pyramid import downsample_mean
+from tasks.copying import copy_unit
 from tasks.passing import may_pass
 from tasks.settings import IngestSettings, Resources
 from tasks.stage import Handle, Outcome, Question, produce
 
 ALGORITHM = 1
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where the planes of an acquisition go."""
-
-    store: str
-    key: str
 
 
 @task(task_run_name="ingest {acquisition.name}", cache_policy=NO_CACHE, retry_condition_fn=may_pass)
@@ -62,7 +52,7 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
     )
 
     def copy(key: str) -> Outcome:
-        outcome = _copy(objects, acquisition, _Target(store, key), settings, resources)
+        outcome = _copy(objects, acquisition, key, settings, resources)
         if file_states(acquisition) != before:
             progress.clear(objects, "raw", key)  # some of these planes are not of the content that is the key
             raise FormatError(
@@ -77,20 +67,20 @@ def ingest(acquisition: Acquisition, store: str, settings: IngestSettings, resou
 def _copy(
     objects: Objects,
     acquisition: Acquisition,
-    target: _Target,
+    key: str,
     settings: IngestSettings,
     resources: Resources,
 ) -> Outcome:
     source = open_acquisition(acquisition)
     try:
         budget.check(f"ingest {acquisition.name}", budget.INGEST, source.shape[-2:], resources)
-        image, written = _create(objects, source, target, settings)
+        image, written = _create(objects, source, key, settings)
     finally:
         source.close()
     units = run_units(
-        partial(copy_unit, acquisition=acquisition, target=target),
+        partial(copy_unit, acquisition=acquisition, store=objects.url, key=key),
         image.units(),
-        ledger=Ledger(objects, "raw", target.key, "planes"),
+        ledger=Ledger(objects, "raw", key, "planes"),
         resources=resources,
         listener=announce.listener(f"ingest {acquisition.name}"),
     )
@@ -116,13 +106,11 @@ def _copy(
     )
 
 
-def _create(
-    objects: Objects, source: Source, target: _Target, settings: IngestSettings
-) -> tuple[OmeImage, Digests]:
+def _create(objects: Objects, source: Source, key: str, settings: IngestSettings) -> tuple[OmeImage, Digests]:
     written: Digests = {}
     image = images.create_image(
         objects,
-        layout.image_path("raw", target.key),
+        layout.image_path("raw", key),
         shape=source.shape,
         dtype=source.dtype.name,
         metadata=_complete(source, settings),
@@ -140,13 +128,3 @@ def _complete(source: Source, settings: IngestSettings) -> ImageMetadata:
         pixel_size_um=(sizes[0], sizes[1] or stated, sizes[2] or stated),
         windows=tuple(display_window(source.read_plane(0, c, 0)) for c in range(source.shape[1])),
     )
-
-
-def copy_unit(unit: Region, *, acquisition: Acquisition, target: _Target) -> Done:
-    """Copy the part of one plane that one shard holds."""
-    written: Digests = {}
-    image = images.open_image(open_store(target.store), layout.image_path("raw", target.key), written)
-    with opened(acquisition) as source:
-        yx: Any = source.read_plane(*unit.start[:3])
-    image.write(unit, yx[unit.slices[-2:]].reshape(unit.shape), downsample_mean)
-    return Done(None, written)

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,13 @@ def test_no_relative_import():
         tree = ast.parse(path.read_text())
         relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
         assert not relative, path
+
+
+def test_what_workers_import_is_light():
+    """Prefect takes two seconds of each worker's start, torch two and half a GiB."""
+    imports = "from tasks import cells, copying, cutting, label_steps, looking, parts"
+    asked = f"import sys\n{imports}\nprint({{'prefect', 'torch'}} & sys.modules.keys())"
+    found = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "set()"

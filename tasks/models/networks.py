@@ -1,22 +1,21 @@
-"""Networks that predict flows, by name or file: what they ask of an image, and what they say of it."""
+"""Networks that predict flows, by name or file: what they ask of an image, and what they say of it.
+
+Torch is imported with the first network: it takes two seconds and half a GiB, and a worker may need none.
+"""
 
 import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from tasks.models.cellpose_checkpoints import Cellpose4Error, load_cellpose
-from tasks.models.cellpose_fused import fused
-from tasks.models.cellpose_net import DEFAULT_DIAMETER_PX, OUTPUT_MAPS, ResidualUNet, inference
-from tasks.models.device import choose_device, fitting
+if TYPE_CHECKING:
+    import torch
 
 FLOW_SCALE = 5.0
 """Networks of Cellpose's kind are trained on this many times the unit flows."""
@@ -24,10 +23,6 @@ SHIPPED = ("nuclei-small",)
 WEIGHTS = Path(__file__).parent / "weights"
 CELLPOSE4 = ("cpsam_v2", "cpsam", "cpdino", "cpdino-vitb")
 NUCLEI_DIAMETER_PX = 17.0  # of Cellpose 1's "nuclei", whose file does not say it
-_PATCH_FEATURES = 8192  # features that a row of a patch holds at the finest scale: about what a cache does
-_OVERLAP_PX = 64
-_BYTES_A_FEATURE = 40  # of memory at the peak, for each pixel and feature of the finest scale
-_MOST_AT_ONCE = 16
 
 Maps = NDArray[np.float32]
 
@@ -91,53 +86,6 @@ class FlowNetwork(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ConvolutionalNetwork:
-    """A network of the architecture of Cellpose 1 to 3; see `FlowNetwork`.
-
-    It moves to the device with the first image: workers that only follow flows need no GPU.
-    """
-
-    name: str
-    digest: str
-    diameter_px: float
-    net: ResidualUNet
-    device: torch.device
-
-    any_diameter = False
-    overlap_px = _OVERLAP_PX
-
-    @property
-    def multiple_px(self) -> int:  # noqa: D102
-        return self.net.config.multiple_px
-
-    @property
-    def patch_px(self) -> int:  # noqa: D102
-        step = max(self.multiple_px, 8)
-        return max(192, _PATCH_FEATURES // self.net.config.widths[0] // step * step)
-
-    @property
-    def bytes_a_px(self) -> int:  # noqa: D102
-        return _BYTES_A_FEATURE * self.net.config.widths[0]
-
-    def maps(self, nyx: NDArray[np.float32]) -> Maps:  # noqa: D102
-        n, height, width = nyx.shape
-        at_once = fitting(self.device, height * width * self.bytes_a_px, _MOST_AT_ONCE)
-        found = np.empty((n, OUTPUT_MAPS, height, width), np.float32)
-        for start in range(0, n, at_once):
-            found[start : start + at_once] = self._maps(nyx[start : start + at_once])
-        return found
-
-    def _maps(self, nyx: NDArray[np.float32]) -> Maps:
-        n, height, width = nyx.shape
-        ncyx = torch.zeros((n, self.net.config.in_channels, height, width))
-        ncyx[:, 0] = torch.from_numpy(nyx)
-        with inference(self.device):
-            maps = self.net.to(self.device)(ncyx.to(self.device, memory_format=torch.channels_last)).maps_ncyx
-        found: Maps = maps.cpu().numpy()
-        return found
-
-
 def load_network(name: str) -> FlowNetwork:
     """Return a network, read once a process.
 
@@ -196,6 +144,12 @@ def network_path(name: str) -> Path:
 
 @lru_cache(maxsize=4)
 def _loaded(name: str, path: Path, _: int) -> FlowNetwork:
+    from tasks.models.cellpose_checkpoints import Cellpose4Error, load_cellpose
+    from tasks.models.cellpose_fused import fused
+    from tasks.models.cellpose_net import DEFAULT_DIAMETER_PX
+    from tasks.models.convolutional import ConvolutionalNetwork
+    from tasks.models.device import choose_device
+
     device, digest = choose_device(), digest_of(path)
     if path.name in CELLPOSE4:
         return _cellpose4(name, path, digest, device)
@@ -209,7 +163,7 @@ def _loaded(name: str, path: Path, _: int) -> FlowNetwork:
     return ConvolutionalNetwork(name, digest, diameter_px, fused(net), device)
 
 
-def _cellpose4(name: str, path: Path, digest: str, device: torch.device) -> FlowNetwork:
+def _cellpose4(name: str, path: Path, digest: str, device: "torch.device") -> FlowNetwork:
     from tasks.models.cellpose4 import Cellpose4Network
 
     make: Callable[..., FlowNetwork] = Cellpose4Network.load

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from tasks.kernels.matching import THRESHOLDS, match_counts
 from tasks.models.cellpose_fused import fused
 from tasks.models.cellpose_net import CellposeNet
+from tasks.models.convolutional import ConvolutionalNetwork
 from tasks.models.device import choose_device
 from tasks.models.network import NetworkSegmenter
-from tasks.models.networks import ConvolutionalNetwork
 from tasks.models.refining_batches import LabelledPlane, median_diameter_px
 
 

@@ -46,7 +46,7 @@ def kill(pid: int) -> None:
     psutil.wait_procs([process], 20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 @pytest.mark.timeout(500)
 def test_a_run_that_died_with_its_worker_is_marked_crashed_and_started_again(lab):
@@ -77,7 +77,7 @@ def test_a_run_that_died_with_its_worker_is_marked_crashed_and_started_again(lab
     assert (again.restarts, again.port) == (1, worker.port)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 def test_a_run_that_crashes_before_it_begins_is_started_three_times_again(lab):
     lab.deploy(content_of(lab.folder), worker=False)
@@ -92,7 +92,7 @@ def test_a_run_that_crashes_before_it_begins_is_started_three_times_again(lab):
     assert became == ["AwaitingRetry"] * 3 + ["Failed"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 def test_a_run_whose_machine_died_before_its_beginning_is_started_again(lab):
     content = content_of(lab.folder)

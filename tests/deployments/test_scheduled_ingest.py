@@ -33,7 +33,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         lab.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 @pytest.mark.timeout(600)
 def test_what_arrives_is_ingested_once_by_the_schedule_and_processed_when_its_event_comes(lab):

@@ -42,7 +42,7 @@ def test_every_block_is_of_a_kind_that_is_run_or_compared():
     assert sum(language == "bash" for language, _, _ in found) >= 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 @pytest.mark.timeout(1200)
 def test_the_tutorial_does_what_it_says(tmp_path):

@@ -62,7 +62,7 @@ def stages_reached(objects: Objects) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("least", "stages"), [(10, 2), pytest.param(30, 4, marks=pytest.mark.services)])
+@pytest.mark.parametrize(("least", "stages"), [(10, 2), pytest.param(30, 4, marks=pytest.mark.long)])
 def test_kills_at_random_instants_change_no_byte(least, stages, experiment, tmp_path):
     PROCESSES.set_forkserver_preload([__name__])
     unbroken = str(tmp_path / "unbroken")

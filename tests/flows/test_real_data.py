@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import DATA, needs, write_tiff
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.services, pytest.mark.timeout(900)]
 INSTRUMENTS = DATA / "instruments"
 QUICK = ("--set", "train.epochs=2", "--set", "cluster.n_clusters=2", "--json")
 

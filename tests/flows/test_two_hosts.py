@@ -25,7 +25,7 @@ from tests.hosts.network import HOSTS
 from tests.hosts.site import BUCKET, SCHEDULER, Put, Site, marks
 from tests.support import TINY, contents, up_to_clusters
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.services, pytest.mark.timeout(1800)]
 SETTINGS = """
 [segment.method]
 kind = "threshold"

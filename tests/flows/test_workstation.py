@@ -15,7 +15,7 @@ from tests.hosts.postgres import USER, Postgres
 from tests.support import ROOT
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.services,
     pytest.mark.timeout(900),
     pytest.mark.skipif(

@@ -1,7 +1,8 @@
 import logging
-import time
+from types import SimpleNamespace
 
 import pytest
+from prefect import artifacts
 
 from tasks import announce
 
@@ -15,22 +16,30 @@ def heard():
 
 
 @pytest.fixture
-def artifacts(monkeypatch):
+def shown(monkeypatch):
     """What would have gone to Prefect."""
     sent = []
     monkeypatch.setattr(
-        announce,
+        artifacts,
         "create_progress_artifact",
         lambda percent, **facts: sent.append((percent, facts["description"])) or "identity",
     )
     monkeypatch.setattr(
-        announce,
+        artifacts,
         "update_progress_artifact",
         lambda identity, *, progress: sent.append((progress, identity)),
     )
     for kind in ("table", "link"):
-        monkeypatch.setattr(announce, f"create_{kind}_artifact", lambda **facts: sent.append(facts))
+        monkeypatch.setattr(artifacts, f"create_{kind}_artifact", lambda **facts: sent.append(facts))
     return sent
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that have passed, as the test sets them."""
+    clock = SimpleNamespace(moment=0.0)
+    monkeypatch.setattr(announce, "time", SimpleNamespace(monotonic=lambda: clock.moment))
+    return clock
 
 
 @pytest.fixture
@@ -38,12 +47,12 @@ def inside_a_task(monkeypatch):
     monkeypatch.setattr("prefect.context.TaskRunContext.get", classmethod(lambda _cls: object()))
 
 
-def test_the_terminal_hears_every_unit(heard, artifacts):
+def test_the_terminal_hears_every_unit(heard, shown):
     tell = announce.listener("ingest a.tif")
     for done in range(4):
         tell(done, 3)
     assert heard == [("ingest a.tif", done, 3) for done in range(4)]
-    assert artifacts == []
+    assert shown == []
 
 
 def test_after_none_nobody_hears(heard):
@@ -52,26 +61,35 @@ def test_after_none_nobody_hears(heard):
     assert heard == []
 
 
-def test_prefect_hears_the_first_and_the_last_unit_of_a_task(artifacts, inside_a_task):
+def test_prefect_hears_of_a_long_step_now_and_then_and_at_its_end(shown, inside_a_task, clock):
     tell = announce.listener("ingest a.tif")
-    for done in range(1, 5):
-        tell(done, 4)
-    assert artifacts == [(25.0, "ingest a.tif: 4 units"), (100.0, "identity")]
+    for done, seconds in enumerate((0.0, 1.9, 2.1, 3.9, 4.2, 4.3)):
+        clock.moment = seconds
+        tell(done, 5)
+    assert shown == [(40.0, "ingest a.tif: 5 units"), (80.0, "identity"), (100.0, "identity")]
 
 
-def test_no_units_are_no_news_for_prefect(artifacts, inside_a_task):
+def test_prefect_hears_nothing_of_a_short_step(shown, inside_a_task, clock):
+    tell = announce.listener("ingest a.tif")
+    for done, seconds in enumerate((0.0, 0.5, 2.5)):
+        clock.moment = seconds
+        tell(done, 2)
+    assert shown == []
+
+
+def test_no_units_are_no_news_for_prefect(shown, inside_a_task):
     announce.listener("x")(0, 0)
-    assert artifacts == []
+    assert shown == []
 
 
 @pytest.mark.parametrize("where", ["outside", "inside"])
-def test_tables_and_links_go_to_prefect_only_from_a_run(where, artifacts, request):
+def test_tables_and_links_go_to_prefect_only_from_a_run(where, shown, request):
     if where == "inside":
         request.getfixturevalue("inside_a_task")
     announce.table("t", [{"a": 1}], "about")
     announce.table("empty", [], "about")
     announce.link("l", "http://127.0.0.1/x", "text")
-    assert [one["key"] for one in artifacts] == (["t", "l"] if where == "inside" else [])
+    assert [one["key"] for one in shown] == (["t", "l"] if where == "inside" else [])
 
 
 @pytest.fixture
@@ -84,7 +102,7 @@ def refusing(monkeypatch):
         raise ConnectionError("no server")
 
     for name in ("create_progress", "update_progress", "create_table", "create_link", "create_image"):
-        monkeypatch.setattr(announce, f"{name}_artifact", refuse)
+        monkeypatch.setattr(artifacts, f"{name}_artifact", refuse)
     return asked
 
 
@@ -97,11 +115,12 @@ def test_what_prefect_refuses_to_show_is_warned_of_and_the_work_goes_on(refusing
     ]
 
 
-def test_progress_that_prefect_refuses_is_offered_once(refusing, heard, inside_a_task, caplog):
+def test_progress_that_prefect_refuses_is_offered_once(refusing, heard, inside_a_task, caplog, clock):
     tell = announce.listener("ingest a.tif")
-    for done in range(3):
-        tell(done, 2)
-    assert len(heard) == 3
+    for done in range(4):
+        clock.moment += 3.0
+        tell(done, 3)
+    assert len(heard) == 4
     assert len(refusing) == 1
     assert [one.message for one in caplog.records] == [
         "the progress of ingest a.tif is not in the Prefect UI: no server"
@@ -114,20 +133,3 @@ def test_a_warning_is_logged_as_chipcytes(caplog):
     assert [(one.name, one.levelname, one.message) for one in caplog.records] == [
         ("chipcyte", "WARNING", "mind the gap")
     ]
-
-
-def test_a_throttle_lets_through_the_first_and_the_last():
-    heard = []
-    throttle = announce.Throttle(lambda *news: heard.append(news), seconds=60)
-    for done in range(1, 6):
-        throttle(done, 5)
-    assert heard == [(1, 5), (5, 5)]
-
-
-def test_a_throttle_speaks_again_after_its_time():
-    heard = []
-    throttle = announce.Throttle(lambda *news: heard.append(news), seconds=0.01)
-    throttle(1, 9)
-    time.sleep(0.02)
-    throttle(2, 9)
-    assert heard == [(1, 9), (2, 9)]

@@ -174,7 +174,7 @@ def test_entries_come_back_as_they_were():
     assert Entry.unpacked(entry.packed()) == entry
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 @pytest.mark.timeout(600)
 def test_a_server_killed_in_a_training_changes_no_weight_and_hears_all_once(learned, tmp_path, monkeypatch):

@@ -45,8 +45,7 @@ def chips() -> Chips:
     return Chips(pd.DataFrame(rows), np.stack(patches)[:, None])
 
 
-@pytest.mark.slow  # learns for half a minute, which CI has not
-@pytest.mark.services
+@pytest.mark.long  # learns for half a minute
 def test_views_find_planted_populations_and_mixtures_in_chips_that_were_held_out(chips: Chips) -> None:
     found = outcome(chips, SHORT)
     assert found.ari_held_out >= 0.85

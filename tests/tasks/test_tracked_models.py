@@ -29,7 +29,7 @@ print(latents.shape[0], sum(name.split(".")[0] in ("flows", "tasks", "storage") 
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.services
 @pytest.mark.timeout(900)
 def test_a_sweep_on_dask_is_nested_registered_compared_and_rolled_back(learned, two_workers, tmp_path):

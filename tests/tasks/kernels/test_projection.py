@@ -87,8 +87,7 @@ assert torch.get_num_threads() == before, torch.get_num_threads()
 """
 
 
-@pytest.mark.slow  # umap compiles for 10 to 20 s in each, which CI has not
-@pytest.mark.services
+@pytest.mark.long  # umap compiles for 10 to 20 s in each
 def test_every_process_makes_the_same_map_and_keeps_its_threads() -> None:
     """Of the equally near neighbours of rounded points several threads would choose others."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_NUM_THREADS"}

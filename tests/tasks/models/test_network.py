@@ -159,7 +159,7 @@ def test_a_diameter_that_is_none_is_refused(diameter_px, network):
 def test_a_gpu_gives_the_maps_of_the_cpu(checkpoint):
     from tasks.models.cellpose_checkpoints import load_cellpose
     from tasks.models.cellpose_fused import fused
-    from tasks.models.networks import ConvolutionalNetwork
+    from tasks.models.convolutional import ConvolutionalNetwork
 
     net = fused(load_cellpose(checkpoint))
     nyx = np.random.default_rng(1).random((5, 64, 64), dtype=np.float32)

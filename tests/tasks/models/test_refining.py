@@ -90,10 +90,10 @@ def test_targets_give_the_labels_back():
 
 def test_a_network_learns():
     reports = []
-    plan = RefinePlan(steps=40, batch_size=2, crop_px=64, learning_rate=5e-3, warmup_steps=5, seed=1)
+    plan = RefinePlan(steps=80, batch_size=2, crop_px=64, learning_rate=5e-3, warmup_steps=5, seed=1)
     refine(network(), [simulated()], plan, device=CPU, on_report=reports.append)
-    assert [report["step"] for report in reports] == [20, 40]
-    assert reports[-1]["loss"] < 0.8 * reports[0]["loss"]
+    assert [report["step"] for report in reports] == [20, 40, 60, 80]
+    assert reports[-1]["loss"] < 0.7 * reports[0]["loss"]  # 0.53 to 0.55 of it by four seeds
 
 
 def test_the_network_given_is_left_as_it_is():
