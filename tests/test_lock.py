@@ -1,6 +1,9 @@
-"""The lock file covers what pyproject.toml asks for; offline. `make audit` asks for known weaknesses."""
+"""The lock file covers what pyproject.toml asks for, and nothing in it has a known weakness."""
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -35,3 +38,19 @@ def test_every_line_is_one_version_with_digests() -> None:
     for entry in ENTRIES:
         assert re.match(r"[A-Za-z0-9._-]+(\[\S+\])?==\S+ ", entry), entry.splitlines()[0]
         assert "--hash=sha256:" in entry, entry.splitlines()[0]
+
+
+@pytest.mark.slow
+def test_nothing_locked_has_a_known_weakness() -> None:
+    """Asks pypi.org; a mirror may have the packages without what is known of them."""
+    quiet = ("--format", "json", "--progress-spinner", "off")
+    lock = ("--disable-pip", "--require-hashes", "--requirement", "requirements.lock")
+    found = subprocess.run(
+        [sys.executable, "-m", "pip_audit", *quiet, *lock], cwd=ROOT, capture_output=True, text=True
+    )
+    if not found.stdout:
+        pytest.skip(f"nobody answers: {found.stderr.strip()[-200:]}")
+    every = json.loads(found.stdout)["dependencies"]
+    assert {one["name"]: one["vulns"] for one in every if one.get("vulns")} == {}
+    if all("skip_reason" in one for one in every):
+        pytest.skip(f"no facts about any of {len(every)} packages: {every[0]['skip_reason']}")
