@@ -56,7 +56,8 @@ def two_files(experiment, tmp_path_factory):
     return folder
 
 
-def test_a_run_as_far_as_asked_then_on_from_the_store(two_files, store, tracking_uri):
+def test_a_run_as_far_as_asked_then_on_from_the_store(two_files, store, tracking_uri, monkeypatch):
+    monkeypatch.setattr("tasks.announce.SECONDS_BETWEEN", 0.0)  # every step is shown, however short
     first = run([two_files], store.url, tracking_uri, until="ingest")
     assert list(first.stages) == ["ingest"]
     assert {one.kind for one in records.listing(store)} == {"raw", "sample"}

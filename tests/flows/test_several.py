@@ -1,6 +1,5 @@
-import time
-
 import pytest
+from distributed import Client
 
 from flows.several import each
 from storage.errors import FormatError
@@ -9,12 +8,9 @@ from tasks.chunked import run_units
 from tests.support import SERIAL
 from tests.tasks.test_chunked import Number
 
-UNITS = [Number(value) for value in range(300)]
 
-
-def slowly(unit: Number) -> Done:
-    time.sleep(0.002)
-    return Done(unit.value, {})
+def square(unit: Number) -> Done:
+    return Done(unit.value**2, {})
 
 
 def test_all_are_tried_before_the_first_failure_is_raised(caplog):
@@ -32,19 +28,18 @@ def test_all_are_tried_before_the_first_failure_is_raised(caplog):
     assert [one.message for one in caplog.records] == ["also failed: 3 is odd"]
 
 
-def test_workers_take_the_units_of_the_first_before_those_of_the_second(two_workers, store):
-    done = [0, 0]
-    seen_at_the_end_of_the_first: list[int] = []
+def test_workers_are_to_take_the_units_of_the_first_before_those_of_the_next(two_workers, store, monkeypatch):
+    submit, asked = Client.submit, []
+
+    def heard(client, function, units, **how):
+        asked.append((units[0].value, how["priority"]))
+        return submit(client, function, units, **how)
+
+    monkeypatch.setattr(Client, "submit", heard)
 
     def work(number: int) -> list[int]:
-        def listen(count: int, total: int) -> None:
-            done[number] = count
-            if number == 0 and count == total:
-                seen_at_the_end_of_the_first.append(done[1])
-
         ledger = Ledger(store, "clean", f"ab{number}", "step")
-        return run_units(slowly, UNITS, ledger=ledger, resources=two_workers, listener=listen).results
+        return run_units(square, [Number(number)], ledger=ledger, resources=two_workers).results
 
-    assert each([0, 1], work, two_workers) == [list(range(300))] * 2
-    # Side by side they would end together; the second has what it asked for before the first came.
-    assert seen_at_the_end_of_the_first[0] < 150
+    assert each([3, 4, 5], work, two_workers) == [[9], [16], [25]]
+    assert sorted(asked) == [(3, 0), (4, -1), (5, -2)]  # Dask takes the highest first
