@@ -186,6 +186,7 @@ def test_the_command_line_says_one_sentence_or_one_object(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_whole_way_and_once_more(experiment, store, tracking_uri, monkeypatch):
+    monkeypatch.setattr("tasks.announce.SECONDS_BETWEEN", 0.0)  # every step is shown, however short
     first = run([experiment], store.url, tracking_uri)
     assert list(first.stages) == list(pipeline.STAGES)
     assert not first.reused

@@ -214,7 +214,7 @@ def test_a_cluster_that_lost_its_workers_is_an_error_not_a_wait_without_end(stor
         chunked.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_unit_that_kills_every_worker_is_an_error_that_says_what_to_change(store):
     try:
         with pytest.raises(ChipcyteError, match=r"raise resources\.memory_bytes or lower resources\.workers"):

@@ -100,7 +100,7 @@ def test_losses_that_are_not_known_are_no_lines():
     assert panels == {"total": {"train": [3.0]}, "reconstruction": {}, "divergence": {}}
 
 
-@pytest.mark.parametrize("dies_after", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dies_after", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     dies_after, learned, copy, no_registry, monkeypatch, tmp_path
 ):

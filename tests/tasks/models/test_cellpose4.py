@@ -136,7 +136,7 @@ def test_a_dino_network_without_its_package_says_what_to_install(tmp_path, monke
         load_network(str(tmp_path / "cpdino"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_transformer(tmp_path):
     """Of 300 million weights, 1.2 GB on disk."""
     network = Cellpose4Network.load("cpsam", drawn(tmp_path / "cpsam"), "0" * 16, CPU)
