@@ -48,8 +48,9 @@ def test_nothing_locked_has_a_known_weakness() -> None:
     found = subprocess.run(
         [sys.executable, "-m", "pip_audit", *quiet, *lock], cwd=ROOT, capture_output=True, text=True
     )
-    if not found.stdout:
+    if not found.stdout and re.search("ConnectionError|Could not connect|Max retries exceeded", found.stderr):
         pytest.skip(f"nobody answers: {found.stderr.strip()[-200:]}")
+    assert found.stdout, found.stderr
     every = json.loads(found.stdout)["dependencies"]
     assert {one["name"]: one["vulns"] for one in every if one.get("vulns")} == {}
     if all("skip_reason" in one for one in every):

@@ -8,6 +8,7 @@ from flows.maintaining import maintain
 from storage import layout, records
 from storage.errors import DamagedStoreError
 from storage.objects import Objects, open_store
+from storage.progress import Done, Ledger
 
 
 @pytest.fixture
@@ -29,6 +30,14 @@ def test_leftovers_go_by_themselves(copied):
     copied.put(f"{layout.progress_folder('labels', 'aa11')}/tiles/1.json", b"{}")
     assert maintain.fn(store=copied.url).repaired == 1
     assert maintain.fn(store=copied.url).repaired == 0
+
+
+def test_the_marker_of_a_unit_that_came_after_the_end_goes_by_itself(copied):
+    before = list(copied.names(""))
+    (clean, *_) = records.listing(copied, "clean")
+    Ledger(copied, "clean", clean.key, "looks").mark("000000", Done({}, {}))
+    assert maintain.fn(store=copied.url).repaired == 1
+    assert list(copied.names("")) == before
 
 
 def test_damage_is_named_and_left(copied):
