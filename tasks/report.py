@@ -15,14 +15,14 @@ from storage.objects import Objects, open_store
 from storage.records import Record
 from tasks import announce, report_pictures, report_populations
 from tasks.kernels import page
-from tasks.kernels.wording import for_people
+from tasks.kernels.wording import PERCENT, for_people
 from tasks.passing import may_pass
 from tasks.settings import ReportSettings, Settings, question
 from tasks.stage import Handle, Outcome, Question, folder, produce, references
 from tasks.tracking import TrackingError, log_to_run
 from tasks.train import Tracking
 
-ALGORITHM = 5
+ALGORITHM = 6
 MOST_LISTED = 5
 FITTED_CAUTION = (
     "Network and clusters were fitted to the cells learned from. Scores named held out are of cells that "
@@ -145,8 +145,8 @@ def _chosen(objects: Objects, trails: list[Trail], count: int) -> list[Trail]:
 def _sentences(found: Record, cells: int, acquisitions: int) -> tuple[str, ...]:
     analysed = found.counts["cells"]
     first = (
-        f"{cells:,} cells were found in {acquisitions} acquisitions, counted once in each frame; "
-        f"{analysed:,} of them lie whole in the field and were analysed."
+        f"{for_people(cells)} cells were found in {acquisitions} acquisitions, counted once in each frame; "
+        f"{for_people(analysed)} of them lie whole in the field and were analysed."
     )
     return (first, *_strongest(found.details["composition"]), *_differences(found.details["comparison"]))
 
@@ -161,8 +161,8 @@ def _strongest(rows: list[dict[str, Any]]) -> tuple[str, ...]:
         return ("All cells belong to one condition, so there is nothing to compare yet.",)
     cluster, (least, most) = max(spread.items(), key=lambda item: item[1][1][0] - item[1][0][0])
     return (
-        f"The conditions differ most in cluster {cluster}: it holds {most[0]:.0f} % of the {most[1]} cells "
-        f"and {least[0]:.0f} % of the {least[1]} cells.",
+        f"The conditions differ most in cluster {cluster}: it holds {most[0]:.0f}{PERCENT} of the {most[1]} "
+        f"cells and {least[0]:.0f}{PERCENT} of the {least[1]} cells.",
     )
 
 

@@ -34,6 +34,7 @@ OPTIONS = (
 )
 WIDE, PHONE = (1280, 1100), (390, 844)
 PATIENCE_S = 60
+STILL_WITHIN_S = 10  # a page with a clock or a pulsing dot never holds still
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed (Debian: apt install chromium)"
@@ -96,8 +97,15 @@ class Page:
         return str(self.tell("document.body.innerText"))
 
     def photograph(self, picture: Path) -> None:
-        """Write what is in the window as a PNG."""
-        picture.write_bytes(base64.b64decode(self._send("Page.captureScreenshot")["data"]))
+        """Write what is in the window as a PNG, once it holds still."""
+        give_up, before, now = time.monotonic() + STILL_WITHIN_S, "", self._window()
+        while now != before and time.monotonic() < give_up:
+            time.sleep(1)
+            before, now = now, self._window()
+        picture.write_bytes(base64.b64decode(now))
+
+    def _window(self) -> str:
+        return str(self._send("Page.captureScreenshot")["data"])
 
     def print(self) -> bytes:
         """Return the page as a PDF."""

@@ -8,6 +8,7 @@ from typing import Final
 
 NOT_KNOWN: Final = "not known"
 NARROW_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
+PERCENT: Final = f"{NARROW_SPACE}%"
 TIMES_TEN: Final = f"{NARROW_SPACE}\N{MULTIPLICATION SIGN}{NARROW_SPACE}10"
 MINUS: Final = "\N{MINUS SIGN}"
 SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -67,4 +68,4 @@ def is_number(value: object) -> bool:
 
 def percent(part: int, whole: int) -> str:
     """Write a share in percent; a share of nothing is not known."""
-    return f"{_real(100 * part / whole)} %" if whole else NOT_KNOWN
+    return f"{_real(100 * part / whole)}{PERCENT}" if whole else NOT_KNOWN

@@ -1,14 +1,13 @@
 """What a lab has that runs chipcyte unattended: an inbox, a store, a Prefect server, a supervised worker."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deploying import deploy
@@ -50,15 +49,14 @@ class Lab:
         assert marked(self.home) == []
 
     def ask(self, path: str, **body: Any) -> Any:
-        request = urllib.request.Request(
-            self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.load(response)
+        return self._answer("POST", path, json=body)
 
     def ask_for(self, path: str) -> Any:
-        with urllib.request.urlopen(self.api + path, timeout=20) as response:
-            return json.load(response)
+        return self._answer("GET", path)
+
+    def _answer(self, *words: Any, **body: Any) -> Any:
+        with SyncPrefectClient(self.api) as client:  # which asks again while the database is locked
+            return client.request(*words, **body).json()
 
     def every_run(self, deployment: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask(

@@ -16,6 +16,10 @@ from tests.chromium import browser, needs_chromium
 from tests.flows.services.support import read
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1200)]
+READABLE = (1000, 900)  # px
+CLOSE_ASSISTANT = (
+    """document.querySelector('[data-component-id="mlflow.assistant.chat_panel.close"]')?.click()"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +115,25 @@ def test_a_scientist_sees_in_prefect_what_happened(first, tmp_path, pictures):
 
 
 @needs_chromium
+def test_a_scientist_reads_the_report_from_its_file(first, tmp_path, pictures):
+    with browser(tmp_path / "profile") as page:
+        page.open(Path(first["stages"]["report"]["uri"]).as_uri(), READABLE)
+        page.wait_for("What was found", "The conditions differ most", "Pictures")
+        page.photograph(pictures / "report.png")
+        assert (page.asked, page.errors) == ([], [])
+
+
+@needs_chromium
 def test_a_scientist_sees_in_mlflow_how_good_it_is(first, folder, tmp_path, pictures):
     run_url = details_of(first, folder, "cluster")["run_url"]
     with browser(tmp_path / "profile") as page:
         page.open(run_url)
         page.wait_for("Model registry", "cluster", "silhouette", "davies_bouldin", "ari")
+        page.tell(CLOSE_ASSISTANT)
         page.photograph(pictures / "mlflow-run.png")
         page.open(artifact_page(run_url, "report.html"))
         page.wait_until("document.querySelector('iframe') !== null")
+        page.tell(CLOSE_ASSISTANT)
         page.photograph(pictures / "mlflow-report.png")
         address = run_url.split("/#/")[0]
         page.open(front_page(address))

@@ -53,8 +53,8 @@ def test_whole_numbers_are_exact(value):
 
 
 def test_percents():
-    assert wording.percent(1, 3) == "33.3 %"
-    assert wording.percent(0, 3) == "0 %"
+    assert wording.percent(1, 3) == "33.3\N{NARROW NO-BREAK SPACE}%"
+    assert wording.percent(0, 3) == "0\N{NARROW NO-BREAK SPACE}%"
     assert wording.percent(0, 0) == "not known"
 
 
