@@ -104,7 +104,7 @@ def announce_result(objects: Objects, result: Result) -> None:
     """Show the numbers of the whole run in the Prefect UI."""
     rows = [
         {"stage": stage, "artifacts": len(handles), "reused": sum(one.reused for one in handles)}
-        | {name: sum(one.counts.get(name, 0) for one in handles) for name in ("frames", "cells", "patches")}
+        | {name: _sum(name, handles) for name in ("frames", "cells", "patches")}
         for stage, handles in result.stages.items()
     ]
     announce.table("result", rows, "What each stage gave")
@@ -116,6 +116,12 @@ def announce_result(objects: Objects, result: Result) -> None:
             if stage == "cluster" and "report" in result.stages:
                 announce.link("report", artifact_page(found["run_url"], "report.html"), "The report")
     announce.table("composition", result.composition, "Cells and percent of each condition in each cluster")
+
+
+def _sum(name: str, handles: Sequence[Handle]) -> int | None:
+    """Add up what artifacts counted; nothing where a stage does not count it."""
+    counted = [one.counts[name] for one in handles if name in one.counts]
+    return sum(counted) if counted else None
 
 
 def announce_histories(objects: Objects, result: Result) -> None:
@@ -135,7 +141,7 @@ def history(objects: Objects, made: Handle) -> list[dict[str, Any]]:
         {
             "what": one.kind,
             "key": one.key,
-            "made": one.created,
+            "made": one.created.replace("T", " ").replace("+00:00", " UTC"),
             "from": ", ".join(f"{parent.kind} {parent.key[:12]}" for parent in one.parents),
             "by": f"chipcyte {one.versions.get('chipcyte', 'of unknown version')}",
             "counts": ", ".join(f"{count:,} {name}" for name, count in one.counts.items()),

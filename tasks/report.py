@@ -176,8 +176,9 @@ def _differences(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return (
         f"The clearest difference: the odds of cluster {least['cluster']} in {least['condition']} are "
         f"{for_people(least['odds_ratio'])} times those in {least['against']} (interval "
-        f"{for_people(least['odds_ratio_low'])} to {for_people(least['odds_ratio_high'])}); corrected p "
-        f"{for_people(least['p_corrected'])} ({how}, Holm over {len(tested)} comparisons).",
+        f"{for_people(least['odds_ratio_low'])} to {for_people(least['odds_ratio_high'])}); corrected "
+        f"p\N{NO-BREAK SPACE}{for_people(least['p_corrected'])} "
+        f"({how}, Holm over {len(tested)} comparisons).",
     )
 
 

@@ -16,7 +16,7 @@ from tests.chromium import browser, needs_chromium
 from tests.flows.services.support import read
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1200)]
-READABLE = (1000, 900)  # px
+READABLE = (1240, 1100)  # px
 CLOSE_ASSISTANT = (
     """document.querySelector('[data-component-id="mlflow.assistant.chat_panel.close"]')?.click()"""
 )
