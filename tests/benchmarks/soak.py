@@ -1,4 +1,4 @@
-"""Two hundred short runs, three at a time, each a process of its own, against the embedded servers."""
+"""Two hundred short runs, three at a time, each a process of its own, on SQLite and then on PostgreSQL."""
 
 import multiprocessing
 import os
@@ -16,7 +16,8 @@ from tasks.kernels.simulation.design import ExperimentDesign
 from tasks.settings import Resources, Settings
 from tasks.simulate import simulate_experiment
 from tests.benchmarks.measuring import scratch_folder
-from tests.flows.services.support import servers
+from tests.flows.services.support import free_port, servers
+from tests.hosts import postgres
 from tests.support import QUICK
 
 RUNS = 200
@@ -61,10 +62,40 @@ def _settings(number: int) -> Settings:
 
 
 def run(size: float) -> None:
-    """Run and print what failed, what was logged, what is left, and the servers' memory."""
+    """Run on SQLite, then on PostgreSQL, as the profiles of a laptop and a workstation have it."""
     runs = max(10, round(RUNS * size))
+    for soak in (_on_sqlite, _on_postgres):  # each with a fork server that knows its Prefect
+        process = multiprocessing.get_context("spawn").Process(target=soak, args=(runs,))
+        process.start()
+        process.join()
+
+
+def _on_sqlite(runs: int) -> None:
+    print("\nSQLite\n", flush=True)
+    with scratch_folder() as folder:
+        _soak(runs, folder)
+
+
+def _on_postgres(runs: int) -> None:
+    print("\nPostgreSQL\n", flush=True)
+    if reason := postgres.missing():
+        print(f"not run: {reason}")
+        return
+    with (
+        scratch_folder() as folder,
+        postgres.running(folder / "postgres", free_port(), ["prefect", "mlflow"]) as server,
+    ):
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = (
+            f"postgresql+asyncpg://{server.address}/prefect"
+        )
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = f"postgresql+psycopg2://{server.address}/mlflow"
+        _soak(runs, folder)
+
+
+def _soak(runs: int, folder: Path) -> None:
+    """Run and print what failed, what was logged, what is left, and the servers' memory."""
     PROCESSES.set_forkserver_preload([__name__, "flows.pipeline"])
-    with scratch_folder() as folder, servers(folder / "home") as tracking_uri:
+    with servers(folder / "home") as tracking_uri:
         (folder / DONE).mkdir()
         _by_itself(int)  # starts the server that the processes are forked from
         before = _family()
