@@ -260,8 +260,8 @@ def _print_status(found: dict[str, Any]) -> None:
     parts = Table(show_header=False, box=None)
     for one in found["servers"]:
         memory = f"{one['memory_bytes'] / 2**20:.0f} MiB" if one["memory_bytes"] else ""
-        since = f"since {one['since'][:16].replace('T', ' ')}" if one["since"] else ""
-        again = f"started again {one['restarts']} times" if one["restarts"] else ""
+        since = f"since {one['since'][:16].replace('T', ' ')} UTC" if one["since"] else ""
+        again = f"restarts: {one['restarts']}" if one["restarts"] else ""
         parts.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
     out.print(parts, soft_wrap=True)
     table = Table(show_header=False, box=None)
