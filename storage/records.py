@@ -103,6 +103,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def for_people(moment: str) -> str:
+    """Return what `now` gave as people read it, such as ``2026-11-27 03:26:27 UTC``."""
+    return moment.replace("T", " ").replace("+00:00", " UTC")
+
+
 def commit(objects: Objects, record: Record, written: Mapping[str, tuple[int, str]]) -> Record:
     """Write the manifest, then the record; return the record that stands, ours or an earlier one.
 

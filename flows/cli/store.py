@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -68,13 +69,19 @@ def _brief(objects: Any, record: Any) -> dict[str, Any]:
 
 
 def _records_table(found: list[dict[str, Any]]) -> Table:
+    from storage.records import for_people
+
     table = Table()
     for name in ("kind", "key", "name", "created", "counts"):
         table.add_column(name, overflow="fold")
     for one in found:
-        counts = ", ".join(f"{value:,} {name}" for name, value in one["counts"].items() if name != "units")
-        table.add_row(one["kind"], one["key"][:12], one["name"], one["created"], counts)
+        row = (one["kind"], one["key"][:12], one["name"], for_people(one["created"]))
+        table.add_row(*row, _counted(one["counts"]))
     return table
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{value:,} {name}" for name, value in counts.items() if name != "units")
 
 
 @command
@@ -104,21 +111,18 @@ def show(
 
 
 def _print_record(record: Any, chain: dict[str, Any]) -> None:
-    facts = Table(show_header=False, box=None)
-    for name in (
-        "kind",
-        "key",
-        "name",
-        "path",
-        "created",
-        "digest",
-        "counts",
-        "metrics",
-        "settings",
-        "details",
-    ):
-        facts.add_row(f"[bold]{name}[/]", str(getattr(record, name)))
-    out.print(facts)
+    import yaml
+
+    from storage.records import for_people
+
+    facts = {name: getattr(record, name) for name in ("kind", "key", "name", "path", "digest")}
+    facts |= {"created": for_people(record.created), "counts": _counted(record.counts)}
+    for name, flow_style in (("metrics", False), ("settings", None), ("details", None)):
+        facts[name] = yaml.safe_dump(getattr(record, name), default_flow_style=flow_style, width=76).strip()
+    table = Table(show_header=False, box=None)
+    for name, fact in facts.items():
+        table.add_row(f"[bold]{name}[/]", escape(fact))
+    out.print(table)
     tree = Tree(_leaf(record))
     _grow(tree, record, chain)
     out.print("made from", tree)

@@ -94,7 +94,8 @@ class Recipe:
 
 
 def _prefect_command(_folder: Path, port: int, access: Access) -> list[str]:
-    return ["prefect", "server", "start", "--host", access.host, "--port", str(port)]
+    network = ["--host", access.host, "--port", str(port)]
+    return ["flows.services.prefect_server", "server", "start", *network]
 
 
 def _prefect_settings(folder: Path, port: int, access: Access) -> dict[str, str]:
@@ -122,6 +123,8 @@ def _prefect_preferences(folder: Path) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
         # a busy SQLite file makes a writer wait; ten seconds are too few beside a training run
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        # what was refused and is asked again would be in no log
+        "PREFECT_API_LOG_RETRYABLE_ERRORS": "true",
         # runs are kept a season, with their logs and pictures; the store and MLflow keep what came of them
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 86400),

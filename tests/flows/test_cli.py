@@ -229,6 +229,14 @@ def test_show_tells_the_lineage(carried):
     }
 
 
+def test_show_is_for_people_to_read(carried):
+    objects, (one, *_) = carried
+    shown = chipcyte("show", one.clean.key, "--store", objects.url).stdout
+    assert "angle_deg: " in shown
+    assert " UTC" in shown
+    assert "{'" not in shown
+
+
 def test_status(carried):
     found = answer("status", "--store", carried[0].url)
     assert {one["name"] for one in found["servers"]} == {"prefect", "mlflow"}
