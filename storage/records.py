@@ -103,7 +103,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def for_people(moment: str) -> str:
+def readable(moment: str) -> str:
     """Return what `now` gave as people read it, such as ``2026-11-27 03:26:27 UTC``."""
     return moment.replace("T", " ").replace("+00:00", " UTC")
 

@@ -257,10 +257,12 @@ def _store(location: str) -> dict[str, Any]:
 
 
 def _print_status(found: dict[str, Any]) -> None:
+    from storage.records import readable
+
     parts = Table(show_header=False, box=None)
     for one in found["servers"]:
         memory = f"{one['memory_bytes'] / 2**20:.0f} MiB" if one["memory_bytes"] else ""
-        since = f"since {one['since'][:16].replace('T', ' ')} UTC" if one["since"] else ""
+        since = f"since {readable(one['since'])}" if one["since"] else ""
         again = f"restarts: {one['restarts']}" if one["restarts"] else ""
         parts.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
     out.print(parts, soft_wrap=True)

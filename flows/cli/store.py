@@ -69,13 +69,13 @@ def _brief(objects: Any, record: Any) -> dict[str, Any]:
 
 
 def _records_table(found: list[dict[str, Any]]) -> Table:
-    from storage.records import for_people
+    from storage.records import readable
 
     table = Table()
     for name in ("kind", "key", "name", "created", "counts"):
         table.add_column(name, overflow="fold")
     for one in found:
-        row = (one["kind"], one["key"][:12], one["name"], for_people(one["created"]))
+        row = (one["kind"], one["key"][:12], escape(one["name"]), readable(one["created"]))
         table.add_row(*row, _counted(one["counts"]))
     return table
 
@@ -113,10 +113,10 @@ def show(
 def _print_record(record: Any, chain: dict[str, Any]) -> None:
     import yaml
 
-    from storage.records import for_people
+    from storage.records import readable
 
     facts = {name: getattr(record, name) for name in ("kind", "key", "name", "path", "digest")}
-    facts |= {"created": for_people(record.created), "counts": _counted(record.counts)}
+    facts |= {"created": readable(record.created), "counts": _counted(record.counts)}
     for name, flow_style in (("metrics", False), ("settings", None), ("details", None)):
         facts[name] = yaml.safe_dump(getattr(record, name), default_flow_style=flow_style, width=76).strip()
     table = Table(show_header=False, box=None)
@@ -138,7 +138,7 @@ def _grow(tree: Tree, record: Any, chain: dict[str, Any]) -> None:
 
 
 def _leaf(record: Any) -> str:
-    return f"{record.kind} {record.key[:12]}  {record.name}"
+    return f"{record.kind} {record.key[:12]}  {escape(record.name)}"
 
 
 @command

@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from storage import records
+from storage.objects import open_store
+from storage.records import Record
 from storage.sources.tiff import TiffSource
 from tests.support import ROOT, write_tiff
 
@@ -235,6 +238,14 @@ def test_show_is_for_people_to_read(carried):
     assert "angle_deg: " in shown
     assert " UTC" in shown
     assert "{'" not in shown
+
+
+def test_a_name_in_brackets_is_no_markup(tmp_path):
+    """Such as `wt[red].tif`: what terminals take for a colour would be lost."""
+    objects = open_store(str(tmp_path / "store"), create=True)
+    records.commit(objects, Record(kind="sample", key="a1" * 10, name="wt[red].tif", path=""), {})
+    for words in (["list"], ["show", "a1a1"]):
+        assert "wt[red].tif" in chipcyte(*words, "--store", objects.url).stdout
 
 
 def test_status(carried):
