@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.report import Trail
     from tasks.report_pictures import View
 
-MOST_TSNE = 3000  # cells of a t-SNE, which takes ten seconds then
+MOST_TSNE = 3000  # cells of a t-SNE, which takes 17 s then on two cores
 BOX_AXES = {"Height": "y", "Width": "x"}
 
 
