@@ -144,7 +144,7 @@ def history(objects: Objects, made: Handle) -> list[dict[str, Any]]:
             "made": records.readable(one.created),
             "from": ", ".join(f"{parent.kind} {parent.key[:12]}" for parent in one.parents),
             "by": f"chipcyte {one.versions.get('chipcyte', 'of unknown version')}",
-            "counts": ", ".join(f"{count:,} {name}" for name, count in one.counts.items()),
+            "counts": records.counted(one.counts),
             "settings": json.dumps(one.settings),
         }
         for one in chain

@@ -108,6 +108,11 @@ def readable(moment: str) -> str:
     return moment.replace("T", " ").replace("+00:00", " UTC")
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts as people read them, such as ``3 frames, 1,248 cells``."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
 def commit(objects: Objects, record: Record, written: Mapping[str, tuple[int, str]]) -> Record:
     """Write the manifest, then the record; return the record that stands, ours or an earlier one.
 

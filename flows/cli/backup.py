@@ -81,11 +81,11 @@ def _result(copied: Any, uri: str, backup_folder: Path) -> dict[str, Any]:
 
 def _print_copied(result: dict[str, Any], done: str) -> None:
     for note in result["notes"]:
-        err.print(note, markup=False, soft_wrap=True)
+        err.print(note, soft_wrap=True)
     counts = result["counts"]
     out.print(
         f"{done}: {counts['artifacts']:,} artifacts and {', '.join(result['databases']) or 'no database'}, "
         f"{counts['files']:,} files, {counts['bytes'] / 2**20:,.1f} MiB, as of {result['created']}",
         soft_wrap=True,
     )
-    out.print(result["uri"], markup=False, soft_wrap=True)
+    out.print(result["uri"], soft_wrap=True)

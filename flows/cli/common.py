@@ -67,8 +67,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "debug": (DebugOption, False),
 }
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# No markup: of a recording named `wt[red].tif` the brackets would be lost.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,8 @@ def _explain(error: BaseException, *, debug: bool) -> None:
         traceback.print_exception(error)
     text = str(error).strip() or type(error).__name__
     known = isinstance(error, ChipcyteError)
-    err.print(f"[bold red]error:[/] {'' if known else type(error).__name__ + ': '}", end="", soft_wrap=True)
-    err.print(text, markup=False, soft_wrap=True)
+    err.print("error: ", style="bold red", end="", soft_wrap=True)
+    err.print(text if known else f"{type(error).__name__}: {text}", soft_wrap=True)
     if not known and not debug:
         err.print("this is not an error chipcyte foresaw; --debug shows where it arose", soft_wrap=True)
 
@@ -199,5 +200,5 @@ class _ToConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         colour = "yellow" if record.levelno >= logging.WARNING else "dim"
-        err.print(f"[{colour}]{record.levelname.lower()}:[/] ", end="")
-        err.print(record.getMessage(), markup=False, soft_wrap=True)
+        err.print(f"{record.levelname.lower()}: ", style=colour, end="")
+        err.print(record.getMessage(), soft_wrap=True)

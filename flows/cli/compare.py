@@ -117,18 +117,15 @@ def _print(found: Any, result: dict[str, Any]) -> None:
         gains = _between(row["gain_low"], row["gain_high"])
         table.add_row(*words, _number(row["score"]), _between(row["low"], row["high"]), gains, row["alarms"])
     out.print(table)
-    out.print(parallel_text(comparison_axes(rows, score), [row["name"] for row in rows]), markup=False)
+    out.print(parallel_text(comparison_axes(rows, score), [row["name"] for row in rows]))
     stands = result["champion"]
     out.print(
         f"Champion: version {stands['version']}{' (promoted now)' if found.promoted else ''}."
         if stands
         else "There is no champion; --promote makes one.",
-        markup=False,
     )
     if found.challenger:
-        out.print(
-            f"Challenger: version {found.challenger}, better but not beyond the interval.", markup=False
-        )
+        out.print(f"Challenger: version {found.challenger}, better but not beyond the interval.")
     out.print(f"MLflow   {result['mlflow_run_url']}", soft_wrap=True)
 
 
@@ -154,6 +151,4 @@ def _roll_back(common: Common, name: str, tracking_uri: str) -> None:
         "champion": asdict(now) if now else None,
     }
     stands = f"version {now.version}" if now else "no version"
-    common.show(
-        result, lambda: out.print(f"Champion of {left.name} is {stands}.", markup=False, soft_wrap=True)
-    )
+    common.show(result, lambda: out.print(f"Champion of {left.name} is {stands}.", soft_wrap=True))

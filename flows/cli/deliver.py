@@ -33,7 +33,7 @@ def deliver(common: Common) -> None:
     }
     common.show(result, lambda: _print(result))
     for problem in done.problems:
-        err.print(problem, markup=False, soft_wrap=True)
+        err.print(problem, soft_wrap=True)
     if done.waiting:
         raise typer.Exit(1)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.common import Common, command, out
@@ -219,14 +218,15 @@ def _result(target: Path, form: Form, key: Any, counts: dict[str, int]) -> dict[
 
 
 def _print_export(result: dict[str, Any]) -> None:
+    from storage.records import counted
+
     if "plate" in result:
         out.print(_plate_table(result["plate"]))
         out.print("In brackets: the row's or column's name in the plate, letters and digits alone.")
     counts = dict(result["counts"])
     size_bytes = counts.pop("bytes")
-    numbers = ", ".join(f"{value:,} {name}" for name, value in counts.items())
-    out.print(f"Exported as {result['form']}: {numbers}, {_size(size_bytes)}", soft_wrap=True)
-    out.print(result["uri"], markup=False, soft_wrap=True)
+    out.print(f"Exported as {result['form']}: {counted(counts)}, {_size(size_bytes)}", soft_wrap=True)
+    out.print(result["uri"], soft_wrap=True)
 
 
 def _size(size_bytes: int) -> str:
@@ -240,8 +240,8 @@ def _plate_table(plate: dict[str, Any]) -> Table:
     table = Table(title="Images of each chip and condition", title_justify="left")
     table.add_column("chip", overflow="fold")
     for name, condition in plate["columns"].items():
-        table.add_column(f"{escape(condition)}\n({name})", justify="right", overflow="fold")
+        table.add_column(f"{condition}\n({name})", justify="right", overflow="fold")
     for row, chip in plate["rows"].items():
         images = [len(plate["wells"].get(f"{row}/{column}", [])) for column in plate["columns"]]
-        table.add_row(f"{escape(chip)} ({row})", *(str(count or "") for count in images))
+        table.add_row(f"{chip} ({row})", *(str(count or "") for count in images))
     return table

@@ -53,7 +53,12 @@ def shown() -> Iterator[None]:
         finally:
             announce.on_terminal(None)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         announce.on_terminal(_Bars(progress))
         try:

@@ -63,7 +63,7 @@ def _print_frames(result: dict[str, Any]) -> None:
     for one in result["frames"]:
         table.add_row(one["name"], one["group"], f"{one['doubt'] or 0:.3f}", str(one["cells"]))
     out.print(table)
-    out.print(result["uri"], markup=False, soft_wrap=True)
+    out.print(result["uri"], soft_wrap=True)
 
 
 @command
@@ -214,8 +214,8 @@ def _print_refined(result: dict[str, Any]) -> None:
     champion = result["champion"]
     now = f"{champion['name']}, version {champion['version']}" if champion else "the shipped network"
     new = "This one segments from now on" if result["promoted"] else "Nothing changes; what segments is"
-    out.print(f"{new}: {now}", markup=False, soft_wrap=True)
-    out.print(result["uri"], markup=False, soft_wrap=True)
+    out.print(f"{new}: {now}", soft_wrap=True)
+    out.print(result["uri"], soft_wrap=True)
 
 
 @command
@@ -241,7 +241,7 @@ def refine_rollback(common: Common) -> None:
         "champion": refining.champion_json(now),
     }
     stands = f"{now.name}, version {now.version}" if now else "the shipped network"
-    common.show(result, lambda: out.print(f"From now on segments {stands}.", markup=False, soft_wrap=True))
+    common.show(result, lambda: out.print(f"From now on segments {stands}.", soft_wrap=True))
 
 
 refine_app.command("export")(refine_export)

@@ -118,7 +118,7 @@ def _print_servers(found: dict[str, Any]) -> None:
     from tasks.tracking import front_page
 
     for note in found["notes"]:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(note, soft_wrap=True)
     out.print("already running" if found["reused"] else "started")
     out.print(f"Prefect  {found['prefect_url']}", soft_wrap=True)
     out.print(f"MLflow   {front_page(found['mlflow_url'])}", soft_wrap=True)
@@ -190,7 +190,7 @@ def _print_logs(last: dict[str, list[str]], *, several: bool | None = None) -> N
     several = len(last) > 1 if several is None else several
     for name, texts in last.items():
         for text in texts:
-            out.print(f"{name + ' | ' if several else ''}{text}", markup=False, soft_wrap=True)
+            out.print(f"{name + ' | ' if several else ''}{text}", soft_wrap=True)
 
 
 @command
@@ -260,19 +260,21 @@ def _print_status(found: dict[str, Any]) -> None:
     from storage.records import readable
 
     parts = Table(show_header=False, box=None)
+    parts.add_column(style="bold")
     for one in found["servers"]:
         memory = f"{one['memory_bytes'] / 2**20:.0f} MiB" if one["memory_bytes"] else ""
         since = f"since {readable(one['since'])}" if one["since"] else ""
         again = f"restarts: {one['restarts']}" if one["restarts"] else ""
-        parts.add_row(f"[bold]{one['name']}[/]", one["state"], one["url"], memory, since, again)
+        parts.add_row(one["name"], one["state"], one["url"], memory, since, again)
     out.print(parts, soft_wrap=True)
     table = Table(show_header=False, box=None)
-    table.add_row("[bold]home[/]", found["home"])
-    table.add_row("[bold]device[/]", found["device"])
+    table.add_column(style="bold")
+    table.add_row("home", found["home"])
+    table.add_row("device", found["device"])
     store = found["store"]
-    table.add_row("[bold]store[/]", store["uri"], store["state"])
+    table.add_row("store", store["uri"], store["state"])
     for kind, count in store["counts"].items():
         table.add_row("", f"{count} {kind}")
     for name, version in found["versions"].items():
-        table.add_row(f"[bold]{name}[/]", version)
+        table.add_row(name, version)
     out.print(table)

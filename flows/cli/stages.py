@@ -35,7 +35,7 @@ def start_servers() -> Any:
         servers = up(home_folder())
     connect(servers)
     for note in servers.notes:
-        err.print(note, markup=False, soft_wrap=True)
+        err.print(note, soft_wrap=True)
     for name, started in servers.started.items():
         address = servers.prefect_ui_url if name == "prefect" else front_page(servers.mlflow_url)
         err.print(f"{name}: {address} ({'started' if started else 'already running'})", soft_wrap=True)

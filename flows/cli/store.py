@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -75,13 +74,15 @@ def _records_table(found: list[dict[str, Any]]) -> Table:
     for name in ("kind", "key", "name", "created", "counts"):
         table.add_column(name, overflow="fold")
     for one in found:
-        row = (one["kind"], one["key"][:12], escape(one["name"]), readable(one["created"]))
+        row = (one["kind"], one["key"][:12], one["name"], readable(one["created"]))
         table.add_row(*row, _counted(one["counts"]))
     return table
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{value:,} {name}" for name, value in counts.items() if name != "units")
+    from storage.records import counted
+
+    return counted({name: count for name, count in counts.items() if name != "units"})
 
 
 @command
@@ -120,8 +121,9 @@ def _print_record(record: Any, chain: dict[str, Any]) -> None:
     for name, flow_style in (("metrics", False), ("settings", None), ("details", None)):
         facts[name] = yaml.safe_dump(getattr(record, name), default_flow_style=flow_style, width=76).strip()
     table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
     for name, fact in facts.items():
-        table.add_row(f"[bold]{name}[/]", escape(fact))
+        table.add_row(name, fact)
     out.print(table)
     tree = Tree(_leaf(record))
     _grow(tree, record, chain)
@@ -138,7 +140,7 @@ def _grow(tree: Tree, record: Any, chain: dict[str, Any]) -> None:
 
 
 def _leaf(record: Any) -> str:
-    return f"{record.kind} {record.key[:12]}  {escape(record.name)}"
+    return f"{record.kind} {record.key[:12]}  {record.name}"
 
 
 @command

@@ -78,7 +78,7 @@ def _print(found: Any) -> None:
     names = [
         f"latent {row['latent']}, beta {row['beta']:g}, {row['model']}, seed {row['seed']}" for row in rows
     ]
-    out.print(parallel_text(sweep_axes(rows, score), names), markup=False)
+    out.print(parallel_text(sweep_axes(rows, score), names))
     out.print(f"MLflow   {found.run_url}", soft_wrap=True)
 
 

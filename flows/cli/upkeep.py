@@ -80,8 +80,8 @@ def _remedy(problems: Sequence[Any], store: str) -> str | None:
 def _print_findings(result: dict[str, Any]) -> None:
     for problem in result["problems"]:
         state = "repaired" if problem["repaired"] else problem["what"]
-        out.print(f"[{'green' if problem['repaired'] else 'red'}]{state}:[/] ", end="", soft_wrap=True)
-        out.print(problem["text"], markup=False, soft_wrap=True)
+        out.print(f"{state}: ", style="green" if problem["repaired"] else "red", end="", soft_wrap=True)
+        out.print(problem["text"], soft_wrap=True)
     counts = result["counts"]
     out.print(
         f"{counts['records']:,} artifacts, {counts['objects']:,} objects, {_mib(counts['bytes'])}: "
@@ -98,7 +98,7 @@ def _print_findings(result: dict[str, Any]) -> None:
             "the same command as before and it is made again:",
             soft_wrap=True,
         )
-        out.print(result["remedy"], markup=False, soft_wrap=True)
+        out.print(result["remedy"], soft_wrap=True)
 
 
 @command

@@ -45,7 +45,7 @@ def view(
         "layers": [layer.options["name"] for layer in layers],
     }
     _show(layers, record.name)
-    common.show(result, lambda: out.print(", ".join(result["layers"]), markup=False, soft_wrap=True))
+    common.show(result, lambda: out.print(", ".join(result["layers"]), soft_wrap=True))
 
 
 def _show(layers: list[Any], title: str) -> None:

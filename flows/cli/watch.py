@@ -37,7 +37,7 @@ def watch(
     from tasks import chunked
 
     def tell(event: Any) -> None:
-        (err if common.json else out).print(event.line, markup=False, soft_wrap=True)
+        (err if common.json else out).print(event.line, soft_wrap=True)
 
     try:
         if once:
@@ -45,7 +45,7 @@ def watch(
             for event in events:
                 tell(event)
         else:
-            err.print(f"watching {inbox}; interrupt with Ctrl-C", markup=False, soft_wrap=True)
+            err.print(f"watching {inbox}; interrupt with Ctrl-C", soft_wrap=True)
             events = watching.watch(watching.open_watcher(inbox, common.store, settings), tell)
     finally:
         chunked.close()
@@ -163,7 +163,7 @@ def _table(refusals: list[dict[str, Any]]) -> Table:
 
 def _print_refusal(refusal: dict[str, Any]) -> None:
     for name in ("key", "inbox", "place", "reason", "digest", "since"):
-        out.print(f"{name:>7}  {refusal[name]}", markup=False, soft_wrap=True)
+        out.print(f"{name:>7}  {refusal[name]}", soft_wrap=True)
     for path, (size_bytes, mtime_ns) in refusal["files"].items():
         changed = datetime.fromtimestamp(mtime_ns / 1e9, UTC).isoformat(timespec="seconds")
-        out.print(f"   file  {path}  {size_bytes} bytes  {changed}", markup=False, soft_wrap=True)
+        out.print(f"   file  {path}  {size_bytes} bytes  {changed}", soft_wrap=True)

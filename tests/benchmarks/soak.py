@@ -85,10 +85,7 @@ def _on_postgres(runs: int) -> None:
         scratch_folder() as folder,
         postgres.running(folder / "postgres", free_port(), ["prefect", "mlflow"]) as server,
     ):
-        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = (
-            f"postgresql+asyncpg://{server.address}/prefect"
-        )
-        os.environ["MLFLOW_BACKEND_STORE_URI"] = f"postgresql+psycopg2://{server.address}/mlflow"
+        os.environ.update(server.variables)
         _soak(runs, folder)
 
 

@@ -36,6 +36,14 @@ class Postgres:
     def address(self) -> str:
         return f"{USER}@127.0.0.1:{self.port}"
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What tells Prefect and MLflow of their databases in it."""
+        return {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{self.address}/prefect",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{self.address}/mlflow",
+        }
+
     def start(self) -> None:
         where = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -F"
         self._ctl("-l", str(self.folder / "log"), "-o", where, "-w", "start")

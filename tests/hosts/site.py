@@ -204,13 +204,12 @@ def _dask(program: str) -> list[str]:
 
 def _servers(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
     """Start what the machines of the site run, as a lab would by hand."""
-    home, address = site.folder / "home", site.database.address
+    home = site.folder / "home"
     given = {
         **os.environ,
         **DEFAULTS,
         "PYTHONPATH": site.environment["PYTHONPATH"],
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{address}/prefect",
-        "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{address}/mlflow",
+        **site.database.variables,
     }
     for recipe, port in ((PREFECT, PREFECT_PORT), (MLFLOW, MLFLOW_PORT)):
         recipe.folder(home).mkdir(parents=True)
